@@ -1,0 +1,250 @@
+"""config.json -> a frozen Config. A mistake is answered in one sentence that names the key.
+
+    {"nodes": [{"id": "1", "address": "localhost:8080", "isMaster": true}, ...],
+     "insecure": false, "failback": true, "hosts": [], "timing": {...}, "limits": {...}}
+
+Only `nodes` is required. Addresses live here and nowhere else: the log holds ids, so that a node can move. Every limit of the
+daemon stands in `Limits`, every duration that two nodes must agree on in `Timing`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ddbd.errors import ConfigError
+from ddbd.raft.types import NodeId, id_order
+
+NODES_MAX = 9  # more voters only make each write slower; the peers of this kind advise at most 7 to 11
+
+
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tick is the only clock that Raft sees.
+
+    The election timeout must be well above the slowest fsync that is to be survived without an election, and above ten round trips
+    between the nodes; the heartbeat well below a third of it. The start values suit disks that sync in under 100 ms and networks under
+    50 ms a round trip.
+    """
+
+    tick_ms: int = 50
+    heartbeat_ms: int = 100
+    election_timeout_ms: int = 500  # the shortest; a timeout is drawn from this to twice this
+    failback_quiet_ms: int = 2_000  # how long the preferred master must have been caught up before it leads again
+    failback_quiet_ms_max: int = 600_000  # the wait doubles each time that leadership is lost again, up to this
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every limit, with what happens there."""
+
+    # What a client may send. Beyond: 400, 413 or 431 with the limit in the sentence.
+    body_bytes_max: int = 2 * 1024 * 1024
+    row_bytes_max: int = 1024 * 1024
+    row_id_bytes_max: int = 1024
+    columns_max: int = 1_000
+    batch_rows_max: int = 10_000
+    json_depth_max: int = 64
+    head_bytes_max: int = 64 * 1024
+    head_fields_max: int = 100
+    idempotency_key_chars_max: int = 255
+
+    # What a node keeps. Beyond: 503 or 507, nothing forgotten early.
+    idempotency_keys_max: int = 10_000_000
+    idempotency_hours: int = 24
+    disk_reserve_bytes: int = 64 * 1024 * 1024
+
+    # Connections and waits. Beyond: refused or closed.
+    connections_max: int = 10_000
+    head_seconds: float = 10.0  # absolute: from the connection's or request's first byte to the end of the head
+    body_seconds: float = 60.0  # absolute for a plain body; between two chunks for a streaming load
+    timeout_seconds_max: float = 300.0  # the largest ?timeout
+    scan_seconds: float = 30.0  # the life of a scan's read transaction: 503 when it did not start to answer, else cut
+
+    # Queues inside. Beyond: 503 overloaded, or messages to that peer are dropped (Raft repeats them).
+    proposals_open_max: int = 10_000
+    proposals_open_bytes_max: int = 256 * 1024 * 1024
+    reads_open_max: int = 10_000
+    peer_queue_bytes_max: int = 64 * 1024 * 1024
+    frame_bytes_max: int = 64 * 1024
+    message_bytes_max: int = 16 * 1024 * 1024
+    append_bytes_max: int = 1024 * 1024  # of entries in one AppendEntries, unless one entry alone is larger
+    append_messages_max: int = 256  # AppendEntries in flight to one follower
+
+    # The log. Entries beyond the cache are read from the file; those beyond the tail go with their segment.
+    cache_entries_max: int = 20_000
+    cache_bytes_max: int = 64 * 1024 * 1024
+    segment_bytes: int = 64 * 1024 * 1024
+    log_tail_entries: int = 100_000  # kept behind the durable index for slow followers
+    checkpoint_wal_bytes: int = 16 * 1024 * 1024
+
+
+class Node(msgspec.Struct, frozen=True):
+    id: NodeId
+    address: str
+    is_master: bool
+    host: str
+    port: int
+    bind: str  # the host to listen on
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+
+class Config(msgspec.Struct, frozen=True):
+    nodes: tuple[Node, ...]  # in order of ids
+    path: Path
+    insecure: bool = False
+    failback: bool = True
+    hosts: tuple[str, ...] = ()  # further names that a request's Host may give
+    timing: Timing = Timing()
+    limits: Limits = Limits()
+
+    @property
+    def preferred_id(self) -> NodeId:
+        """The preferred master: the one marked isMaster, else the lowest id."""
+        return next((node.id for node in self.nodes if node.is_master), self.nodes[0].id)
+
+    @property
+    def node_ids(self) -> tuple[NodeId, ...]:
+        return tuple(node.id for node in self.nodes)
+
+    def node(self, node_id: NodeId) -> Node:
+        """Raises ConfigError when there is no such node."""
+        for node in self.nodes:
+            if node.id == node_id:
+                return node
+        raise ConfigError(f"{self.path}: no node has the id {node_id!r}; the ids are {', '.join(self.node_ids)}")
+
+    def node_at_port(self, port: int) -> Node:
+        """The node whose address has the port. Raises ConfigError when there is none, or more than one."""
+        found = [node for node in self.nodes if node.port == port]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ConfigError(f"{self.path}: nodes {', '.join(n.id for n in found)} all have port {port}; name one with --node")
+        ports = ", ".join(str(node.port) for node in self.nodes)
+        raise ConfigError(f"{self.path}: no node's address has port {port}; the ports are {ports}")
+
+
+class _NodeJson(msgspec.Struct, forbid_unknown_fields=True, rename={"is_master": "isMaster"}):
+    id: str
+    address: str
+    is_master: bool = False
+    bind: str | None = None
+
+
+class _ConfigJson(msgspec.Struct, forbid_unknown_fields=True):
+    nodes: list[_NodeJson]
+    insecure: bool = False
+    failback: bool = True
+    hosts: list[str] = []
+    timing: Timing = Timing()
+    limits: Limits = Limits()
+
+
+def load_config(path: Path) -> Config:
+    """Raises ConfigError with one sentence for whatever is wrong with the file."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; name the file with --config") from None
+    try:
+        raw = msgspec.json.decode(text, type=_ConfigJson)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: {_sentence(error)}") from None
+    return _check(raw, path)
+
+
+def _sentence(error: Exception) -> str:
+    """msgspec says `... - at `$.nodes[0].id``; turned so that the key comes first."""
+    what, _, where = str(error).partition(" - at ")
+    where = where.strip("`").removeprefix("$.")
+    return f"{where}: {what}" if where else what
+
+
+def _check(raw: _ConfigJson, path: Path) -> Config:
+    if not raw.nodes:
+        raise ConfigError(f"{path}: nodes: at least one node is needed")
+    if len(raw.nodes) > NODES_MAX:
+        raise ConfigError(f"{path}: nodes: {len(raw.nodes)} nodes are too many; at most {NODES_MAX}")
+    nodes = [_check_node(node, f"{path}: nodes[{place}]", raw.insecure) for place, node in enumerate(raw.nodes)]
+    for what, values in (("id", [n.id for n in nodes]), ("address", [n.address for n in nodes])):
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"{path}: nodes: the {what} {twice!r} is given twice")
+    masters = [node.id for node in nodes if node.is_master]
+    if len(masters) > 1:
+        raise ConfigError(f"{path}: nodes: isMaster is true for nodes {' and '.join(masters)}; at most one can be preferred")
+    _check_timing(raw.timing, path)
+    _check_limits(raw.limits, path)
+    return Config(
+        nodes=tuple(sorted(nodes, key=lambda node: id_order(node.id))),
+        path=path,
+        insecure=raw.insecure,
+        failback=raw.failback,
+        hosts=tuple(host.lower() for host in raw.hosts),
+        timing=raw.timing,
+        limits=raw.limits,
+    )
+
+
+def _check_node(raw: _NodeJson, where: str, insecure: bool) -> Node:
+    if not (0 < len(raw.id) <= 64) or not raw.id.isascii() or not all(c.isalnum() or c in "_.-" for c in raw.id):
+        raise ConfigError(f"{where}.id: {raw.id!r} is no id; use 1 to 64 letters, digits, '_', '.' or '-'")
+    if raw.id in (".", ".."):
+        raise ConfigError(f"{where}.id: {raw.id!r} is no id; it names the data folder")
+    host, port = _split_address(raw.address, f"{where}.address")
+    bind = raw.bind if raw.bind is not None else host
+    if not insecure and not _is_loopback(bind):
+        key = "bind" if raw.bind is not None else "address"
+        raise ConfigError(
+            f'{where}.{key}: {bind} is not a loopback address, and there are no users and no TLS yet; '
+            f'set "insecure": true to let everyone who reaches it read and write'
+        )
+    return Node(raw.id, raw.address, raw.is_master, host, port, bind)
+
+
+def _split_address(address: str, where: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or any(c.isspace() or c in "/?#@[]" for c in host) or (":" in host and not _is_address(host)):
+        raise ConfigError(f"{where}: {address!r} is no address; write host:port, as in localhost:8080")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError(f"{where}: {port!r} is no port; use a number from 1 to 65535")
+    return host.lower(), int(port)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host.lower() == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _check_timing(timing: Timing, path: Path) -> None:
+    for name in timing.__struct_fields__:
+        if getattr(timing, name) < 1:
+            raise ConfigError(f"{path}: timing.{name}: must be at least 1 millisecond")
+    if timing.tick_ms > timing.heartbeat_ms:
+        raise ConfigError(f"{path}: timing.tick_ms: a tick cannot be longer than heartbeat_ms ({timing.heartbeat_ms})")
+    if timing.election_timeout_ms < 3 * timing.heartbeat_ms:
+        raise ConfigError(f"{path}: timing.election_timeout_ms: must be at least three times heartbeat_ms ({timing.heartbeat_ms})")
+
+
+def _check_limits(limits: Limits, path: Path) -> None:
+    for name in limits.__struct_fields__:
+        value: Any = getattr(limits, name)
+        if value <= 0:
+            raise ConfigError(f"{path}: limits.{name}: must be above 0")
+    if limits.body_bytes_max > limits.message_bytes_max // 2:
+        raise ConfigError(f"{path}: limits.body_bytes_max: must be at most half of message_bytes_max ({limits.message_bytes_max})")
+    if limits.columns_max > 1_000:
+        raise ConfigError(f"{path}: limits.columns_max: at most 1000")

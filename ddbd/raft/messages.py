@@ -1,0 +1,167 @@
+"""What nodes say to each other. All messages are one-way: an answer is a message of its own.
+
+The first part is Raft's own and goes through `Raft.step`. The second part belongs to the driver (`replica`), which shares the same
+streams; the core never sees it. A message names its two ends and the sender's term.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ddbd.raft.types import Entry, NodeId, SnapshotMeta
+
+Context = tuple[int, int]  # (boot of the asking node, its count): never used twice
+
+
+class RequestVote(NamedTuple):
+    """Raft 5.2; with `pre` the question of thesis 9.6, for which nobody changes term or vote."""
+
+    to: NodeId
+    sender: NodeId
+    term: int  # a pre-vote names the term that the sender would campaign in
+    last_index: int
+    last_term: int
+    pre: bool
+    transfer: bool  # the leader asked for this election: stickiness does not hold (thesis 4.2.3)
+
+
+class VoteResponse(NamedTuple):
+    to: NodeId
+    sender: NodeId
+    term: int  # a granted pre-vote repeats the term that was asked for
+    pre: bool
+    granted: bool
+
+
+class AppendEntries(NamedTuple):
+    """Raft 5.3."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    prev_index: int
+    prev_term: int
+    entries: tuple[Entry, ...]
+    commit: int
+
+
+class AppendResponse(NamedTuple):
+    """`index` is the last entry known to match; on a rejection the prev_index that was refused."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    index: int
+    rejected: bool
+    hint_index: int  # on a rejection: where the follower's log may agree (Raft 5.3, faster backing up)
+    hint_term: int
+
+
+class Heartbeat(NamedTuple):
+    to: NodeId
+    sender: NodeId
+    term: int
+    commit: int  # min(commit_index, the receiver's match_index)
+    round: int  # the newest ReadIndex round
+
+
+class HeartbeatResponse(NamedTuple):
+    to: NodeId
+    sender: NodeId
+    term: int
+    round: int
+
+
+class InstallSnapshot(NamedTuple):
+    """An offer: the receiver fetches the bytes by `token` over a request of its own."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    snapshot: SnapshotMeta
+    token: str
+
+
+class TimeoutNow(NamedTuple):
+    """Campaign at once (thesis 3.10)."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+
+
+class ReadRequest(NamedTuple):
+    """A follower asks the leader for a read index (thesis 6.4)."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    contexts: tuple[Context, ...]
+
+
+class ReadResponse(NamedTuple):
+    to: NodeId
+    sender: NodeId
+    term: int
+    contexts: tuple[Context, ...]
+    index: int
+
+
+RaftMessage = (
+    RequestVote
+    | VoteResponse
+    | AppendEntries
+    | AppendResponse
+    | Heartbeat
+    | HeartbeatResponse
+    | InstallSnapshot
+    | TimeoutNow
+    | ReadRequest
+    | ReadResponse
+)
+
+
+# The driver's own.
+
+
+class Forward(NamedTuple):
+    """Encoded proposals that a node carries to the leader. They are not carried any further."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    proposals: tuple[bytes, ...]
+
+
+class StateCheck(NamedTuple):
+    """The leader asks: what is your chained state hash at this index?"""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    index: int
+
+
+class StateReport(NamedTuple):
+    """The answer, sent once the index is applied. It also says how the sender is."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    index: int  # 0 when the hash is not known
+    state_hash: bytes
+    life: str  # the life that the sender has on disk; a voter under another life must be seeded anew
+    disk_low: bool
+
+
+class Quarantine(NamedTuple):
+    """The leader tells a node that its state differs from the majority's: serve no reads, fetch a snapshot."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    index: int
+
+
+NodeMessage = Forward | StateCheck | StateReport | Quarantine
+Message = RaftMessage | NodeMessage

@@ -1,0 +1,169 @@
+"""The promises of the storage room, as protocols; the disk and the twin in memory keep the same ones.
+
+A node's data directory (see `directory`) holds an identity, the Raft log, and one generation of tables. The log (`Log`) is the truth:
+hard state and entries in one checksummed, append-only stream. The tables (`Tables`) are the state machine on disk; what a crash takes
+from them is replayed from the log, so the log is never compacted beyond what the tables hold durably.
+
+Errors: a failed write or fsync raises (or errbacks with) `errors.StorageFailed`, a failed checksum `errors.Corrupt`. The process stops on
+both. `errors.Refused` from reads is an answer for the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+
+from ddbd.commands import Applied, Column, Value
+from ddbd.raft.types import Entry, HardState, Membership, SnapshotMeta
+
+
+class Recovered(NamedTuple):
+    """What a log knew when it was opened."""
+
+    hard_state: HardState
+    base: SnapshotMeta  # the entry just before the first one held; index 0 in a young log
+    last_index: int  # >= base.index
+    memberships: tuple[tuple[int, Membership], ...]  # (index, membership) of every MEMBERSHIP entry held, in log order
+    generation: int  # the generation of tables that belongs to this log
+
+
+class Log(Protocol):
+    """The Raft log: entries base.index+1 .. last_index, and the hard state.
+
+    `save` appends; an entry whose index is not above last_index replaces that one and all behind it. The Deferred fires when
+    everything given is on the platter; it has already fired where the sync was done inline. One save at a time.
+    """
+
+    recovered: Recovered
+
+    def read(self, low: int, high: int, bytes_max: int) -> list[Entry]:
+        """Entries low..high-1 (base.index < low), fewer when their data exceeds bytes_max, but at least one."""
+
+    def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]: ...
+
+    def compact(self, meta: SnapshotMeta) -> int:
+        """Entries up to meta.index are no longer needed. Drops whole segments; returns the new base.index (<= meta.index)."""
+
+    def install(self, meta: SnapshotMeta, generation: int) -> None:
+        """Makes the snapshot the log's base and `generation` its tables, durably, in one step. No save may be under way.
+
+        Entries behind meta.index are kept where the entry at meta.index has meta.term, else dropped (Raft figure 13, rules 6 and 7).
+        """
+
+    def close(self) -> None: ...
+
+
+class TableInfo(NamedTuple):
+    db: str
+    name: str
+    columns: tuple[Column, ...]
+    row_count: int
+
+
+class Query(NamedTuple):
+    """A select (column is None) or a search over one table, in row_id order."""
+
+    db: str | None
+    table: str
+    row_id: str | None = None
+    columns: tuple[str, ...] | None = None  # None: all; row_id always comes first
+    column: str | None = None
+    op: str = "eq"  # eq ne lt le gt ge prefix contains
+    value: str = ""
+    limit: int | None = None
+    after: str | None = None  # rows with row_id > after
+
+
+class Scan(Protocol):
+    """The rows of a query at one instant, in slices that each keep the reactor for a few milliseconds at most.
+
+    `columns` are the names of a row's fields: row_id, the columns asked for, and `_version` last. A slice may be empty while the scan
+    goes on. Raises ScanTimedOut when the read transaction got too old. Closing twice is fine; a scan closes itself at its end.
+    """
+
+    columns: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[list[tuple[Value, ...]]]: ...
+
+    def close(self) -> None: ...
+
+
+class SnapshotFile(NamedTuple):
+    """A whole copy of the tables in one file, ready to be sent. `token` names it; `digest` is over the whole content."""
+
+    meta: SnapshotMeta
+    token: str
+    path: str
+    size_bytes: int
+    digest: bytes
+
+
+class Tables(Protocol):
+    """The state machine. Apply is one transaction: effects, idempotency keys, proposal windows, counts, chained hash, applied index."""
+
+    applied_index: int
+    applied_term: int
+    applied_stamp: int  # log time of the last applied entry, milliseconds
+    membership: Membership | None  # of the last applied MEMBERSHIP entry or installed snapshot
+    default_database: str | None
+
+    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
+        """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others."""
+
+    def table(self, db: str | None, name: str) -> TableInfo:
+        """Raises Refused: no_database, database_not_found, table_not_found."""
+
+    def databases(self) -> list[tuple[str, list[TableInfo]]]: ...
+
+    def scan(self, query: Query) -> Scan:
+        """Raises Refused as `table` does, and unknown_column."""
+
+    def row(self, db: str | None, table: str, row_id: str) -> tuple[Value, ...] | None:
+        """One whole row as a scan would give it."""
+
+    def open_sequences(self, origin: str) -> tuple[int, int, list[tuple[int, int]]]:
+        """(boot, floor, ranges) of the origin's window: the seqs at or above floor that were applied, as inclusive ranges."""
+
+    def registered(self, origin: str) -> tuple[int, int] | None:
+        """(boot, nonce) of the origin's last registration."""
+
+    def state_hash(self, index: int) -> bytes | None:
+        """The chained hash after the entry at index, for recent ones; None when it is not (or no longer) known."""
+
+    def checkpoint(self) -> Deferred[SnapshotMeta]:
+        """Moves applied entries to where they survive a power cut; fires with the place up to which they now do."""
+
+    def snapshot(self) -> Deferred[SnapshotFile]:
+        """A copy at one instant, made beside the writes. The caller removes the file when it is no longer sent."""
+
+    def counters(self) -> dict[str, Any]:
+        """What an operator may want to see: idempotency keys held and allowed, sizes in bytes, format of the hash."""
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """One node's data: its log, its tables, and the switch from one generation of tables to the next."""
+
+    log: Log
+    tables: Tables
+
+    def incoming(self) -> str:
+        """A fresh path for the bytes of a snapshot on its way in; what was there before is removed."""
+
+    def install(self, meta: SnapshotMeta, path: str) -> None:
+        """Checks the file at path and makes it the tables: a new generation, fsynced, switched to by one record in the log.
+
+        Afterwards `tables` is another object with applied_index == meta.index. Raises Corrupt when the file is not the snapshot
+        that meta describes; nothing has changed then.
+        """
+
+    def disk_low(self) -> bool:
+        """Whether the reserve of free space is touched."""
+
+    def life(self) -> str:
+        """Empty for a founder; otherwise the name of the life that this directory began with, as an empty node among others."""
+
+    def close(self) -> None: ...

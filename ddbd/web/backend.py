@@ -1,0 +1,58 @@
+"""What the web room needs of a node. `replica.Replica` is one; the tests use a twin that commits at once."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from ddbd.commands import AnyCommand, Answer
+from ddbd.config import Config
+from ddbd.raft.types import NodeId
+from ddbd.storage import Tables
+
+
+class Backend(Protocol):
+    """One node as its web resource sees it.
+
+    Deferreds errback with errors of `ddbd.errors`: NoLeader, Busy, NotReady (certainly not done), OutcomeUnknown (perhaps done).
+    Cancelling one gives up the wait, not the write.
+    """
+
+    node_id: NodeId
+    config: Config
+    tables: Tables  # replaced when a snapshot is installed: read it anew for each use
+
+    @property
+    def leader_id(self) -> NodeId | None: ...
+
+    @property
+    def term(self) -> int: ...
+
+    @property
+    def applied_index(self) -> int: ...
+
+    def propose(
+        self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b""
+    ) -> Deferred[Answer]:
+        """Fires when this node has applied the command. Works on every node; held while there is no leader."""
+
+    def read_barrier(self, timeout_seconds: float) -> Deferred[None]:
+        """Fires when this node's tables hold all that was committed before the call (linearizable)."""
+
+    def wait_applied(self, index: int, timeout_seconds: float) -> Deferred[None]: ...
+
+    def wait_leader(self, timeout_seconds: float) -> Deferred[NodeId]:
+        """Fires, at once where it is known, with the id of the leader."""
+
+    def staleness_ms(self) -> int | None:
+        """How old this node's tables can be at most; None when unknown."""
+
+    def unready_reason(self) -> str | None:
+        """One sentence why this node is not ready; None when there is a leader and this node is caught up."""
+
+    def unhealthy_reason(self) -> str | None:
+        """One sentence why an operator must look at this node (quarantine, full disk); None when there is nothing."""
+
+    def status(self) -> dict[str, Any]:
+        """The contract's /status but for what the web room knows itself."""
