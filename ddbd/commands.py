@@ -87,9 +87,7 @@ class Delete(Command, frozen=True, array_like=True, tag="delete"):
     if_version: int | None = None
 
 
-AnyCommand = (
-    Register | InitDatabase | DropDatabase | CreateTable | DeleteTable | Insert | Update | Delete
-)
+AnyCommand = Register | InitDatabase | DropDatabase | CreateTable | DeleteTable | Insert | Update | Delete
 
 FREES_SPACE = (DropDatabase, DeleteTable, Delete, Register)  # what goes on when the disk is nearly full
 
@@ -125,7 +123,7 @@ class Applied(NamedTuple):
     `origin` is empty for entries that no node waits for.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]
     origin: str
     boot: int
     seq: int

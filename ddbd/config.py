@@ -201,7 +201,7 @@ def _check_node(raw: _NodeJson, where: str, insecure: bool) -> Node:
     if not insecure and not _is_loopback(bind):
         key = "bind" if raw.bind is not None else "address"
         raise ConfigError(
-            f'{where}.{key}: {bind} is not a loopback address, and there are no users and no TLS yet; '
+            f"{where}.{key}: {bind} is not a loopback address, and there are no users and no TLS yet; "
             f'set "insecure": true to let everyone who reaches it read and write'
         )
     return Node(raw.id, raw.address, raw.is_master, host, port, bind)

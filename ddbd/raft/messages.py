@@ -51,7 +51,7 @@ class AppendResponse(NamedTuple):
     to: NodeId
     sender: NodeId
     term: int
-    index: int
+    index: int  # type: ignore[assignment]
     rejected: bool
     hint_index: int  # on a rejection: where the follower's log may agree (Raft 5.3, faster backing up)
     hint_term: int
@@ -104,7 +104,7 @@ class ReadResponse(NamedTuple):
     sender: NodeId
     term: int
     contexts: tuple[Context, ...]
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 RaftMessage = (
@@ -139,7 +139,7 @@ class StateCheck(NamedTuple):
     to: NodeId
     sender: NodeId
     term: int
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 class StateReport(NamedTuple):
@@ -148,7 +148,7 @@ class StateReport(NamedTuple):
     to: NodeId
     sender: NodeId
     term: int
-    index: int  # 0 when the hash is not known
+    index: int  # type: ignore[assignment]  # 0 when the hash is not known
     state_hash: bytes
     life: str  # the life that the sender has on disk; a voter under another life must be seeded anew
     disk_low: bool
@@ -160,7 +160,7 @@ class Quarantine(NamedTuple):
     to: NodeId
     sender: NodeId
     term: int
-    index: int
+    index: int  # type: ignore[assignment]
 
 
 NodeMessage = Forward | StateCheck | StateReport | Quarantine

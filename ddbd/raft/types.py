@@ -36,9 +36,9 @@ class EntryKind(enum.IntEnum):
 
 
 class Entry(NamedTuple):
-    """One place in the log."""
+    """One place in the log. (`index` hides tuple.index, here and in the messages: nobody looks a field up by its value.)"""
 
-    index: int  # from 1, without gaps
+    index: int  # type: ignore[assignment]  # from 1, without gaps
     term: int  # never less than the previous entry's
     stamp: int  # log time in milliseconds; never less than the previous entry's
     kind: EntryKind
@@ -106,7 +106,7 @@ class Membership(NamedTuple):
 class SnapshotMeta(NamedTuple):
     """The place in the log that a snapshot (or the start of a compacted log) stands for."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     term: int
     stamp: int
     membership: Membership
@@ -116,4 +116,4 @@ class ReadState(NamedTuple):
     """A read that was confirmed: serve it once applied_index >= index (Raft thesis 6.4)."""
 
     context: tuple[int, int]
-    index: int
+    index: int  # type: ignore[assignment]

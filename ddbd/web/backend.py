@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from ddbd.commands import AnyCommand, Answer
+from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.raft.types import NodeId
 from ddbd.storage import Tables
@@ -32,9 +32,7 @@ class Backend(Protocol):
     @property
     def applied_index(self) -> int: ...
 
-    def propose(
-        self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b""
-    ) -> Deferred[Answer]:
+    def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
         """Fires when this node has applied the command. Works on every node; held while there is no leader."""
 
     def read_barrier(self, timeout_seconds: float) -> Deferred[None]:
