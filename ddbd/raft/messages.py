@@ -58,10 +58,11 @@ class AppendResponse(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
+    """Carries no commit index: only an AppendEntries proves that the receiver's log matches up to one."""
+
     to: NodeId
     sender: NodeId
     term: int
-    commit: int  # min(commit_index, the receiver's match_index)
     round: int  # the newest ReadIndex round
 
 
@@ -70,6 +71,7 @@ class HeartbeatResponse(NamedTuple):
     sender: NodeId
     term: int
     round: int
+    commit: int  # the sender's commit_index: a leader that knows better sends an AppendEntries
 
 
 class InstallSnapshot(NamedTuple):

@@ -1,0 +1,201 @@
+"""The log as the core sees it: its end in memory, its older part read back from the disk when a slow follower asks.
+
+Invariants:
+- base.index <= saved_index <= last_index, and base.index <= commit_index <= last_index.
+- Terms and stamps never decrease from one entry to the next.
+- Entries above saved_index are in the cache: nobody else has them.
+- memberships[0] stands at or below base.index; the last one is in force (Raft 6: a server uses the latest in its log, committed or not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from ddbd.raft.types import Entry, EntryKind, Membership, SnapshotMeta
+
+
+class LogReader(Protocol):
+    """Where saved entries are read back from."""
+
+    def read(self, low: int, high: int, bytes_max: int) -> list[Entry]:
+        """Entries low..high-1, fewer when their data exceeds bytes_max, but at least one."""
+
+
+class CacheLimits(NamedTuple):
+    """Beyond either, the oldest saved entries leave the memory."""
+
+    entries_max: int = 20_000
+    bytes_max: int = 64 * 1024 * 1024
+
+
+class RaftLog:
+    """The entries base.index+1 .. last_index."""
+
+    def __init__(
+        self,
+        reader: LogReader,
+        base: SnapshotMeta,
+        last_index: int,
+        memberships: Sequence[tuple[int, Membership]] = (),
+        limits: CacheLimits = CacheLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        assert last_index >= base.index, f"the log ends at {last_index}, before its base {base.index}"
+        self._reader = reader
+        self._limits = limits
+        self.base = base
+        self.saved_index = last_index
+        self._cache: list[Entry] = []
+        self._cache_first = last_index + 1  # the index of _cache[0]
+        self._cache_bytes = 0
+        self.memberships: list[tuple[int, Membership]] = [(base.index, base.membership), *memberships]
+        if last_index > base.index:
+            self._cache = reader.read(last_index, last_index + 1, 1)
+            self._cache_first = last_index
+            self._cache_bytes = len(self._cache[0].data)
+
+    @property
+    def last_index(self) -> int:
+        return self._cache_first + len(self._cache) - 1
+
+    @property
+    def last_term(self) -> int:
+        return self._cache[-1].term if self._cache else self.base.term
+
+    @property
+    def last_stamp(self) -> int:
+        return self._cache[-1].stamp if self._cache else self.base.stamp
+
+    @property
+    def membership(self) -> Membership:
+        return self.memberships[-1][1]
+
+    @property
+    def membership_index(self) -> int:
+        return self.memberships[-1][0]
+
+    def membership_at(self, index: int) -> Membership:
+        """The one in force for a log that ends at index."""
+        return next(membership for at, membership in reversed(self.memberships) if at <= index)
+
+    def term_at(self, index: int) -> int | None:
+        """The term of the entry, None where this log has no entry (compacted, or beyond its end)."""
+        if index == self.base.index:
+            return self.base.term
+        if not self.base.index < index <= self.last_index:
+            return None
+        if index >= self._cache_first:
+            return self._cache[index - self._cache_first].term
+        return self._reader.read(index, index + 1, 1)[0].term
+
+    def last_of_term_at_most(self, term: int, high: int, low: int) -> int:
+        """The last index in low..high whose term is not above that (low, or short of it, when there is none near).
+
+        Looks at no more than 1,000 entries: further back another round trip is cheaper than a stalled reactor.
+        """
+        low = min(max(low, self.base.index, high - 1_000), high)
+        while high > low and (self.term_at(high) or 0) > term:
+            high -= 1
+        return high
+
+    def is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        """Whether a log with that end is at least as up-to-date as this one (Raft 5.4.1)."""
+        return (last_term, last_index) >= (self.last_term, self.last_index)
+
+    def entries(self, low: int, high: int, bytes_max: int) -> list[Entry]:
+        """Entries low..high-1, fewer when their data exceeds bytes_max, but at least one where low < high."""
+        assert self.base.index < low, f"entry {low} was compacted (base {self.base.index})"
+        assert high <= self.last_index + 1, f"entry {high - 1} is beyond the end {self.last_index}"
+        if low >= high:
+            return []
+        if low < self._cache_first:
+            return self._reader.read(low, min(high, self._cache_first), bytes_max)
+        start = low - self._cache_first
+        return _within(self._cache[start : high - self._cache_first], bytes_max)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Adds to the end. Truncate first where an entry is in the way."""
+        for entry in entries:
+            assert entry.index == self.last_index + 1, f"entry {entry.index} appended behind {self.last_index}"
+            assert entry.term >= self.last_term, f"entry {entry.index}: term went back {self.last_term} -> {entry.term}"
+            assert entry.stamp >= self.last_stamp, f"entry {entry.index}: stamp went back {self.last_stamp} -> {entry.stamp}"
+            self._cache.append(entry)
+            self._cache_bytes += len(entry.data)
+            if entry.kind is EntryKind.MEMBERSHIP:
+                self.memberships.append((entry.index, Membership.from_bytes(entry.data)))
+
+    def truncate(self, index: int) -> None:
+        """Removes the entry at index and all behind it: a newer leader has others there (Raft 5.3)."""
+        assert self.base.index < index <= self.last_index, f"cannot truncate at {index}: {self.base.index}..{self.last_index}"
+        if index <= self._cache_first:
+            # The cache must keep the last entry, for its term and stamp.
+            kept = self._reader.read(index - 1, index, 1) if index - 1 > self.base.index else []
+            self._cache, self._cache_first = kept, index - len(kept)
+        else:
+            del self._cache[index - self._cache_first :]
+        self._cache_bytes = sum(len(entry.data) for entry in self._cache)
+        self.saved_index = min(self.saved_index, index - 1)
+        while self.memberships[-1][0] >= index:
+            self.memberships.pop()
+
+    def unsaved(self) -> tuple[Entry, ...]:
+        return tuple(self._cache[max(self.saved_index + 1 - self._cache_first, 0) :])
+
+    def saved(self, entries: Sequence[Entry]) -> None:
+        """These are on disk. Ones that were truncated meanwhile do not count: others took their place."""
+        for entry in reversed(entries):
+            if self.saved_index < entry.index <= self.last_index and self.term_at(entry.index) == entry.term:
+                self.saved_index = entry.index
+                break
+        self._trim()
+
+    def compact(self, base: SnapshotMeta) -> None:
+        """The disk holds entries from base.index+1 on."""
+        if base.index <= self.base.index:
+            return
+        assert base.index <= self.saved_index, f"compacted to {base.index}, beyond what is saved ({self.saved_index})"
+        membership = self.membership_at(base.index)
+        self.memberships = [(base.index, membership), *(each for each in self.memberships if each[0] > base.index)]
+        self.base = base
+        drop = base.index + 1 - self._cache_first
+        if drop > 0:
+            self._drop(min(drop, len(self._cache)))
+
+    def install(self, base: SnapshotMeta) -> None:
+        """A snapshot took the place of the log up to base.index. What follows is kept where it matches (Raft figure 13)."""
+        if base.index <= self.last_index and self.term_at(base.index) == base.term:
+            self.saved_index = max(self.saved_index, base.index)
+            self.compact(base)
+            return
+        self.base = base
+        self._cache, self._cache_first, self._cache_bytes = [], base.index + 1, 0
+        self.saved_index = base.index
+        self.memberships = [(base.index, base.membership)]
+
+    def _trim(self) -> None:
+        """Lets a quarter go at once, so that the cost of moving the rest is spread over many appends."""
+        limits = self._limits
+        if len(self._cache) <= limits.entries_max and self._cache_bytes <= limits.bytes_max:
+            return
+        allowed = min(self.saved_index - self._cache_first, len(self._cache) - 1)  # the last one stays for its term
+        drop, left_bytes = 0, self._cache_bytes
+        while drop < allowed and (len(self._cache) - drop > limits.entries_max * 3 // 4 or left_bytes > limits.bytes_max * 3 // 4):
+            left_bytes -= len(self._cache[drop].data)
+            drop += 1
+        self._drop(drop)
+
+    def _drop(self, count: int) -> None:
+        if count > 0:
+            self._cache_bytes -= sum(len(entry.data) for entry in self._cache[:count])
+            del self._cache[:count]
+            self._cache_first += count
+
+
+def _within(entries: list[Entry], bytes_max: int) -> list[Entry]:
+    """The first ones whose data fits, at least one."""
+    total = 0
+    for place, entry in enumerate(entries):
+        total += len(entry.data)
+        if total > bytes_max and place > 0:
+            return entries[:place]
+    return entries

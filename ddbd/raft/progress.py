@@ -1,0 +1,96 @@
+"""What a leader knows of one follower, and how fast it may send.
+
+    probe      -> it is not known where the logs agree: one message, then wait for the answer or the next heartbeat
+    replicate  -> they agree: messages are pipelined, next_index runs ahead of match_index
+    snapshot   -> what it needs is compacted: nothing is sent until it has a snapshot
+
+probe --accepted--> replicate --rejected--> probe;  any --its entries are gone--> snapshot --installed--> probe.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+
+
+class Pace(enum.Enum):
+    PROBE = "probe"
+    REPLICATE = "replicate"
+    SNAPSHOT = "snapshot"
+
+
+class Progress:
+    """Invariant: match_index < next_index. match_index never goes back in one life of the follower."""
+
+    __slots__ = ("acked_tick", "inflight", "is_paused", "match_index", "next_index", "pace", "round", "sent_commit", "snapshot_index")
+
+    def __init__(self, next_index: int, acked_tick: int) -> None:
+        self.match_index = 0
+        self.next_index = next_index
+        self.pace = Pace.PROBE
+        self.is_paused = False  # a probe is out
+        self.inflight: deque[int] = deque()  # the last index of each AppendEntries that is out, while replicating
+        self.acked_tick = acked_tick  # when it was last heard
+        self.round = 0  # the newest ReadIndex round that it acknowledged
+        self.sent_commit = 0  # the newest commit index that it was told
+        self.snapshot_index = 0  # of the snapshot on offer; 0 while none is made yet
+
+    def may_send(self, messages_max: int) -> bool:
+        if self.pace is Pace.PROBE:
+            return not self.is_paused
+        return self.pace is Pace.REPLICATE and len(self.inflight) < messages_max
+
+    def sent(self, last_index: int, has_entries: bool) -> None:
+        """An AppendEntries that ends at last_index went out."""
+        if self.pace is Pace.PROBE:
+            self.is_paused = True
+        elif has_entries:
+            self.next_index = last_index + 1
+            self.inflight.append(last_index)
+
+    def accepted(self, index: int) -> bool:
+        """The follower's log matches up to index. Returns whether that is news; late answers are none (they never move match back)."""
+        self.is_paused = False
+        while self.inflight and self.inflight[0] <= index:
+            self.inflight.popleft()
+        is_news = index > self.match_index
+        self.match_index = max(self.match_index, index)
+        self.next_index = max(self.next_index, index + 1)
+        if self.pace is Pace.PROBE or (self.pace is Pace.SNAPSHOT and 0 < self.snapshot_index <= index):
+            self.to_replicate()
+        return is_news
+
+    def rejected(self, index: int, hint_index: int) -> bool:
+        """It has no match at index. Returns whether the answer was news: a late one must not slow the follower down."""
+        if self.pace is Pace.SNAPSHOT:
+            return False
+        if self.pace is Pace.REPLICATE:
+            if index <= self.match_index:
+                return False
+            self.to_probe()
+            self.next_index = max(min(self.match_index + 1, index), 1)
+            return True
+        if index != self.next_index - 1:
+            return False
+        self.next_index = max(min(index, hint_index + 1), self.match_index + 1)
+        self.is_paused = False
+        return True
+
+    def to_probe(self) -> None:
+        self.pace = Pace.PROBE
+        self.is_paused = False
+        self.inflight.clear()
+        self.next_index = self.match_index + 1
+
+    def to_replicate(self) -> None:
+        self.pace = Pace.REPLICATE
+        self.is_paused = False
+        self.inflight.clear()
+        self.snapshot_index = 0
+        self.next_index = self.match_index + 1
+
+    def to_snapshot(self) -> None:
+        self.pace = Pace.SNAPSHOT
+        self.is_paused = False
+        self.inflight.clear()
+        self.snapshot_index = 0
