@@ -78,6 +78,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segment_bytes: int = 64 * 1024 * 1024
     log_tail_entries: int = 100_000  # kept behind the durable index for slow followers
     checkpoint_wal_bytes: int = 16 * 1024 * 1024
+    checkpoint_entries: int = 50_000  # applied since the last checkpoint, where the WAL is still short
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -40,8 +40,8 @@ def campaign(raft: Raft) -> None:
 
 
 def ask_again(raft: Raft) -> None:
+    """What was granted before still stands: answers may take longer than a tick."""
     if raft.may_campaign:
-        raft.votes = {raft.id: True}
         _ask(raft, raft.term + 1, pre=True, transfer=False)
 
 
@@ -51,7 +51,6 @@ def campaign_now(raft: Raft, is_transfer: bool = True) -> None:
         raft.lost_leader_id = raft.leader_id
     raft.raise_term(raft.term + 1, raft.id)
     raft.role, raft.leader_id = Role.CANDIDATE, None
-    raft.matched_index = 0
     raft.votes = {}
     _wait(raft)
     _ask(raft, raft.term, pre=False, transfer=is_transfer)

@@ -110,7 +110,6 @@ class Raft:
         self.unfit: frozenset[NodeId] = frozenset()  # nodes that must not be given leadership
         self.elapsed_ticks = 0  # since the leader was heard, or the campaign began
         self.timeout_ticks = 0
-        self.matched_index = 0  # proven to match this term's leader; a commit index counts up to here (catalogue: WRaft#118.2)
         self.votes: dict[NodeId, bool] = {}
         self.leading: leader.Leading | None = None  # set exactly while role is LEADER
         self.ticks = 0
@@ -145,9 +144,13 @@ class Raft:
 
     @property
     def may_vote(self) -> bool:
-        """Only under the life of this disk, as applied: a node that lost its disk forgot its votes and its acknowledgements."""
-        membership = self.log.membership_at(self.applied_index)
-        return membership.is_voter(self.id) and membership.life_of(self.id) == self.config.life
+        """Only under the life of this disk: a node that lost its disk forgot its votes and its acknowledgements.
+
+        Its promotion in the log is enough, committed or not: it was proposed only after the demotion had been committed, and with it
+        all that the former life could have decided. Nor does a vote ask whether this node is a voter already (thesis 4.2.2): the
+        candidate's log says whom it asks. Otherwise a leader that dies during a change could leave its followers without a quorum.
+        """
+        return self.membership.life_of(self.id) == self.config.life
 
     @property
     def may_campaign(self) -> bool:
@@ -215,6 +218,11 @@ class Raft:
         """A snapshot is ready for the follower; it is offered until the follower has it."""
         if self.leading is not None:
             leader.offer_snapshot(self, self.leading, peer, meta, token)
+
+    def withdraw_snapshot(self, token: str) -> None:
+        """It can no longer be had: whom it was offered to wants another one."""
+        if self.leading is not None:
+            leader.withdraw_snapshot(self, self.leading, token)
 
     def installed(self, meta: SnapshotMeta) -> None:
         """The snapshot is this node's state now, and the base of its log. No save is under way."""
@@ -335,7 +343,7 @@ class Raft:
         assert ready is not None, "saved() without a save"
         if ready.hard_state is not None:
             self._saved_hard_state = ready.hard_state
-        self.log.saved(ready.entries)
+        self.log.saved(ready.entries, self.commit_index)
         if self.leading is not None:
             leader.saved(self, self.leading)
         elif self.role is Role.CANDIDATE and (self._saved_hard_state.term, self._saved_hard_state.vote) == (self.term, self.id):
@@ -369,7 +377,6 @@ class Raft:
             self.raise_term(term, None)
         self.role, self.leader_id = Role.FOLLOWER, leader_id
         self.leader_is_gone = False
-        self.matched_index = 0
         self.votes = {}
         follower.reset_timeout(self)
 

@@ -19,7 +19,7 @@ from ddbd.raft.messages import (
     ReadResponse,
     TimeoutNow,
 )
-from ddbd.raft.types import Role, SnapshotMeta, id_order
+from ddbd.raft.types import NodeId, Role, SnapshotMeta, id_order
 
 if TYPE_CHECKING:
     from ddbd.raft.core import Raft
@@ -51,7 +51,9 @@ def step(raft: Raft, message: AppendEntries | Heartbeat | InstallSnapshot) -> No
     if isinstance(message, AppendEntries):
         _append(raft, message)
     elif isinstance(message, Heartbeat):
-        raft.send(HeartbeatResponse(message.sender, raft.id, raft.term, message.round, raft.commit_index))
+        # A read is confirmed by nodes that would know of a newer leader: not by one that forgot its votes.
+        confirmed = message.round if raft.may_vote else 0
+        raft.send(HeartbeatResponse(message.sender, raft.id, raft.term, confirmed, raft.commit_index))
     else:
         _consider_snapshot(raft, message)
 
@@ -84,9 +86,13 @@ def _append(raft: Raft, message: AppendEntries) -> None:
 
 
 def _accept(raft: Raft, message: AppendEntries, index: int) -> None:
-    raft.matched_index = max(raft.matched_index, index)
     raft.commit_to(min(message.commit, index))
-    raft.send(AppendResponse(message.sender, raft.id, raft.term, index, False, 0, 0))
+    acknowledge(raft, message.sender, index)
+
+
+def acknowledge(raft: Raft, leader_id: NodeId, index: int) -> None:
+    """Of a node that lost its disk it does not count: it may have voted for a newer leader, and forgot."""
+    raft.send(AppendResponse(leader_id, raft.id, raft.term, index, False, 0, 0, raft.may_vote))
 
 
 def _reject(raft: Raft, message: AppendEntries) -> None:
@@ -101,29 +107,24 @@ def _consider_snapshot(raft: Raft, message: InstallSnapshot) -> None:
     from ddbd.raft.core import SnapshotOffer
 
     meta = message.snapshot
-    if raft.is_frozen:
-        is_needed = meta.index >= raft.applied_index
-    else:
-        if meta.index > raft.commit_index and raft.log.term_at(meta.index) == meta.term:
-            raft.commit_to(meta.index)
-        is_needed = meta.index > raft.commit_index
-    if is_needed:
+    if meta.index > raft.commit_index and raft.log.term_at(meta.index) == meta.term:
+        raft.commit_to(meta.index)  # a snapshot holds only what is committed
+    if meta.index >= raft.applied_index if raft.is_frozen else meta.index > raft.commit_index:
         if raft.pending_snapshot is None:
             raft.pending_snapshot = SnapshotOffer(message.sender, meta, message.token)
     else:
-        raft.send(AppendResponse(message.sender, raft.id, raft.term, raft.commit_index, False, 0, 0))
+        acknowledge(raft, message.sender, raft.commit_index)
 
 
 def installed(raft: Raft, meta: SnapshotMeta) -> None:
     assert meta.index >= raft.applied_index, f"installed {meta.index}, already applied {raft.applied_index}"
-    raft.log.install(meta)
+    raft.log.install(meta, raft.commit_index)
     raft.commit_index = max(raft.commit_index, meta.index)
     raft.applied_index = raft.handed_index = meta.index
-    raft.matched_index = 0
     raft.is_frozen = False
     raft.pending_snapshot = None
     if raft.leader_id is not None and raft.role is Role.FOLLOWER:
-        raft.send(AppendResponse(raft.leader_id, raft.id, raft.term, meta.index, False, 0, 0))
+        acknowledge(raft, raft.leader_id, meta.index)
 
 
 def step_other(raft: Raft, message: RaftMessage) -> None:

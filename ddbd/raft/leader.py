@@ -139,7 +139,7 @@ def _step_append_response(raft: Raft, leading: Leading, message: AppendResponse,
         return
     if message.index > raft.log.last_index:
         return  # no honest follower of this term has what this leader never sent
-    is_news = progress.accepted(message.index)
+    is_news = progress.accepted(message.index, message.counts)
     if progress.pace is Pace.SNAPSHOT and progress.match_index >= raft.log.base.index:
         progress.to_replicate()
     if progress.pace is not Pace.SNAPSHOT:
@@ -168,7 +168,7 @@ def _maybe_commit(raft: Raft, leading: Leading) -> None:
         if node_id == raft.id:
             return raft.log.saved_index
         progress = leading.progress.get(node_id)
-        return progress.match_index if progress is not None else 0
+        return progress.counted_index if progress is not None else 0
 
     index = quorum.agreed_value(raft.membership, match_index)
     if index > raft.commit_index and raft.log.term_at(index) == raft.term:
@@ -185,6 +185,11 @@ def change_membership(raft: Raft, leading: Leading, target: Membership, lives: d
     current = raft.membership
     if current.is_joint or raft.log.membership_index > raft.commit_index or raft.commit_index < leading.first_index:
         raise ProposalDropped
+    assert target.voters, "a membership without voters"
+    for node_id, life in lives.items():
+        # First demoted, then promoted: until the demotion is committed, its former votes and acknowledgements may still decide something.
+        is_same = current.life_of(node_id) == life
+        assert is_same or not current.is_voter(node_id), f"voter {node_id} changes its life {current.life_of(node_id)!r} -> {life!r}"
     all_lives = tuple(sorted({**dict(current.lives), **lives}.items()))
     is_joint = target.voters != current.voters
     membership = target._replace(lives=all_lives, outgoing=current.voters if is_joint else ())
@@ -199,6 +204,7 @@ def _append_membership(raft: Raft, leading: Leading, membership: Membership) -> 
             leading.progress[peer] = Progress(raft.log.last_index + 1, leading.ticks)
     for peer in [peer for peer in leading.progress if peer not in membership.nodes]:
         del leading.progress[peer]
+        leading.offers.pop(peer, None)
     return index
 
 
@@ -339,6 +345,13 @@ def offer_snapshot(raft: Raft, leading: Leading, peer: NodeId, meta: SnapshotMet
         progress.snapshot_index = meta.index
         leading.offers[peer] = (meta, token)
         raft.send(InstallSnapshot(peer, raft.id, raft.term, meta, token))
+
+
+def withdraw_snapshot(raft: Raft, leading: Leading, token: str) -> None:
+    for peer in [peer for peer, (_, offered) in leading.offers.items() if offered == token]:
+        del leading.offers[peer]
+        leading.progress[peer].to_snapshot()
+        raft.snapshots_wanted.append(peer)
 
 
 def _repeat_offers(raft: Raft, leading: Leading) -> None:

@@ -23,7 +23,7 @@ class LogReader(Protocol):
 
 
 class CacheLimits(NamedTuple):
-    """Beyond either, the oldest saved entries leave the memory."""
+    """Beyond either, the oldest entries leave the memory, as far as they are saved and committed."""
 
     entries_max: int = 20_000
     bytes_max: int = 64 * 1024 * 1024
@@ -141,13 +141,13 @@ class RaftLog:
     def unsaved(self) -> tuple[Entry, ...]:
         return tuple(self._cache[max(self.saved_index + 1 - self._cache_first, 0) :])
 
-    def saved(self, entries: Sequence[Entry]) -> None:
+    def saved(self, entries: Sequence[Entry], commit_index: int) -> None:
         """These are on disk. Ones that were truncated meanwhile do not count: others took their place."""
         for entry in reversed(entries):
             if self.saved_index < entry.index <= self.last_index and self.term_at(entry.index) == entry.term:
                 self.saved_index = entry.index
                 break
-        self._trim()
+        self._trim(commit_index)
 
     def compact(self, base: SnapshotMeta) -> None:
         """The disk holds entries from base.index+1 on."""
@@ -161,9 +161,14 @@ class RaftLog:
         if drop > 0:
             self._drop(min(drop, len(self._cache)))
 
-    def install(self, base: SnapshotMeta) -> None:
-        """A snapshot took the place of the log up to base.index. What follows is kept where it matches (Raft figure 13)."""
-        if base.index <= self.last_index and self.term_at(base.index) == base.term:
+    def install(self, base: SnapshotMeta, commit_index: int) -> None:
+        """A snapshot took the place of the log up to base.index. What follows is kept where it matches (Raft figure 13).
+
+        The disk has dropped the entry at base.index already, so its term is not asked there: what is committed matches, and what is neither
+        committed nor in memory was compared when the snapshot was offered (see `follower`), and did not.
+        """
+        is_cached = self._cache_first <= base.index <= self.last_index
+        if base.index <= commit_index or (is_cached and self.term_at(base.index) == base.term):
             self.saved_index = max(self.saved_index, base.index)
             self.compact(base)
             return
@@ -172,12 +177,12 @@ class RaftLog:
         self.saved_index = base.index
         self.memberships = [(base.index, base.membership)]
 
-    def _trim(self) -> None:
+    def _trim(self, commit_index: int) -> None:
         """Lets a quarter go at once, so that the cost of moving the rest is spread over many appends."""
         limits = self._limits
         if len(self._cache) <= limits.entries_max and self._cache_bytes <= limits.bytes_max:
             return
-        allowed = min(self.saved_index - self._cache_first, len(self._cache) - 1)  # the last one stays for its term
+        allowed = min(self.saved_index, commit_index, self.last_index - 1) + 1 - self._cache_first  # the last one stays for its term
         drop, left_bytes = 0, self._cache_bytes
         while drop < allowed and (len(self._cache) - drop > limits.entries_max * 3 // 4 or left_bytes > limits.bytes_max * 3 // 4):
             left_bytes -= len(self._cache[drop].data)

@@ -55,6 +55,7 @@ class AppendResponse(NamedTuple):
     rejected: bool
     hint_index: int  # on a rejection: where the follower's log may agree (Raft 5.3, faster backing up)
     hint_term: int
+    counts: bool = True  # towards a commit; not from a node that lost its disk and does not vote yet
 
 
 class Heartbeat(NamedTuple):
@@ -142,6 +143,9 @@ class StateCheck(NamedTuple):
     sender: NodeId
     term: int
     index: int  # type: ignore[assignment]
+    disk_full: bool  # the cluster takes no writes that need space
+    last_index: int
+    match_indexes: tuple[tuple[NodeId, int], ...]  # what the leader knows of everyone, for whoever asks a follower
 
 
 class StateReport(NamedTuple):
@@ -154,6 +158,8 @@ class StateReport(NamedTuple):
     state_hash: bytes
     life: str  # the life that the sender has on disk; a voter under another life must be seeded anew
     disk_low: bool
+    is_suspect: bool  # its tables are known to differ: it needs a snapshot
+    applied_index: int
 
 
 class Quarantine(NamedTuple):

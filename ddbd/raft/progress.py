@@ -20,12 +20,16 @@ class Pace(enum.Enum):
 
 
 class Progress:
-    """Invariant: match_index < next_index. match_index never goes back in one life of the follower."""
+    """Invariant: counted_index <= match_index < next_index. None of the three goes back in one life of the follower, but next_index."""
 
-    __slots__ = ("acked_tick", "inflight", "is_paused", "match_index", "next_index", "pace", "round", "sent_commit", "snapshot_index")
+    __slots__ = (
+        *("acked_tick", "counted_index", "inflight", "is_paused", "match_index"),
+        *("next_index", "pace", "round", "sent_commit", "snapshot_index"),
+    )
 
     def __init__(self, next_index: int, acked_tick: int) -> None:
         self.match_index = 0
+        self.counted_index = 0  # the part of it that counts towards a commit (see AppendResponse.counts)
         self.next_index = next_index
         self.pace = Pace.PROBE
         self.is_paused = False  # a probe is out
@@ -48,12 +52,14 @@ class Progress:
             self.next_index = last_index + 1
             self.inflight.append(last_index)
 
-    def accepted(self, index: int) -> bool:
+    def accepted(self, index: int, counts: bool = True) -> bool:
         """The follower's log matches up to index. Returns whether that is news; late answers are none (they never move match back)."""
         self.is_paused = False
         while self.inflight and self.inflight[0] <= index:
             self.inflight.popleft()
-        is_news = index > self.match_index
+        is_news = index > (self.counted_index if counts else self.match_index)
+        if counts:
+            self.counted_index = max(self.counted_index, index)
         self.match_index = max(self.match_index, index)
         self.next_index = max(self.next_index, index + 1)
         if self.pace is Pace.PROBE or (self.pace is Pace.SNAPSHOT and 0 < self.snapshot_index <= index):

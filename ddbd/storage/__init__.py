@@ -36,7 +36,8 @@ class Log(Protocol):
     everything given is on the platter; it has already fired where the sync was done inline. One save at a time.
     """
 
-    recovered: Recovered
+    @property
+    def recovered(self) -> Recovered: ...
 
     def read(self, low: int, high: int, bytes_max: int) -> list[Entry]:
         """Entries low..high-1 (base.index < low), fewer when their data exceeds bytes_max, but at least one."""
@@ -45,6 +46,10 @@ class Log(Protocol):
 
     def compact(self, meta: SnapshotMeta) -> int:
         """Entries up to meta.index are no longer needed. Drops whole segments; returns the new base.index (<= meta.index)."""
+
+    @property
+    def base(self) -> SnapshotMeta:
+        """The entry just before the first one held, now."""
 
     def install(self, meta: SnapshotMeta, generation: int) -> None:
         """Makes the snapshot the log's base and `generation` its tables, durably, in one step. No save may be under way.
@@ -103,11 +108,22 @@ class SnapshotFile(NamedTuple):
 class Tables(Protocol):
     """The state machine. Apply is one transaction: effects, idempotency keys, proposal windows, counts, chained hash, applied index."""
 
-    applied_index: int
-    applied_term: int
-    applied_stamp: int  # log time of the last applied entry, milliseconds
-    membership: Membership | None  # of the last applied MEMBERSHIP entry or installed snapshot
-    default_database: str | None
+    @property
+    def applied_index(self) -> int: ...
+
+    @property
+    def applied_term(self) -> int: ...
+
+    @property
+    def applied_stamp(self) -> int:
+        """Log time of the last applied entry, milliseconds."""
+
+    @property
+    def membership(self) -> Membership | None:
+        """Of the last applied MEMBERSHIP entry or installed snapshot; before the first one, the founders."""
+
+    @property
+    def default_database(self) -> str | None: ...
 
     def apply(self, entries: Sequence[Entry]) -> list[Applied]:
         """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others."""
@@ -147,11 +163,18 @@ class Tables(Protocol):
 class Store(Protocol):
     """One node's data: its log, its tables, and the switch from one generation of tables to the next."""
 
-    log: Log
-    tables: Tables
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def tables(self) -> Tables:
+        """Another object after each install: read it anew for each use."""
 
     def incoming(self) -> str:
         """A fresh path for the bytes of a snapshot on its way in; what was there before is removed."""
+
+    def check_incoming(self, meta: SnapshotMeta, path: str) -> Deferred[None]:
+        """Reads the whole file in a thread, so that `install` need not. Errbacks with Corrupt."""
 
     def install(self, meta: SnapshotMeta, path: str) -> None:
         """Checks the file at path and makes it the tables: a new generation, fsynced, switched to by one record in the log.
@@ -159,6 +182,14 @@ class Store(Protocol):
         Afterwards `tables` is another object with applied_index == meta.index. Raises Corrupt when the file is not the snapshot
         that meta describes; nothing has changed then.
         """
+
+    def remove_snapshot(self, snapshot: SnapshotFile) -> None:
+        """The file is no longer sent."""
+
+    def mark_suspect(self) -> None:
+        """These tables differ from the majority's. Remembered, also over a restart, until others are installed."""
+
+    def is_suspect(self) -> bool: ...
 
     def disk_low(self) -> bool:
         """Whether the reserve of free space is touched."""

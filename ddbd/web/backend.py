@@ -21,7 +21,10 @@ class Backend(Protocol):
 
     node_id: NodeId
     config: Config
-    tables: Tables  # replaced when a snapshot is installed: read it anew for each use
+
+    @property
+    def tables(self) -> Tables:
+        """Another object once a snapshot is installed: read it anew for each use. Raises NotReady where it must not be read."""
 
     @property
     def leader_id(self) -> NodeId | None: ...

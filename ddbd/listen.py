@@ -1,0 +1,69 @@
+"""Taking the node's port before anything else is touched.
+
+The sockets are bound and listening before the reactor runs, so that a port in use is one sentence and not a traceback, and so that a node
+that cannot be reached never opens its data. The reactor adopts them when the service starts.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorSocket
+
+from ddbd.errors import ConfigError
+
+BACKLOG = 1024
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """One listening socket for each address of the host. Raises ConfigError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}: {error.strerror or error}") from None
+    sockets: list[socket.socket] = []
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_listen(family, kind, protocol, address))
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(found) > 1:
+                continue  # no IPv6 on this machine, though `localhost` names it
+            for each in sockets:
+                each.close()
+            raise ConfigError(_sentence(error, host, port)) from None
+    if not sockets:
+        raise ConfigError(f"cannot listen on {host} port {port}: the host has no address on this machine")
+    return sockets
+
+
+def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _sentence(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use: is another node running? Stop it, or give this node another address in the config"
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} needs privileges that this process does not have; use a port above 1023"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def adopt(reactor: IReactorSocket, sockets: list[socket.socket], factory: IProtocolFactory) -> list[IListeningPort]:
+    """The reactor serves the sockets from now on; ours are closed."""
+    ports = []
+    for each in sockets:
+        ports.append(reactor.adoptStreamPort(each.fileno(), each.family, factory))
+        each.close()
+    return ports

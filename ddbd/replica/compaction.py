@@ -1,0 +1,54 @@
+"""Keeping the log short: a checkpoint makes what is applied durable in the tables; the log before it, less a tail, may go.
+
+The tail serves followers that were away for a moment; a snapshot on its way holds back whatever lies behind it, however long it takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+
+from ddbd.raft.types import SnapshotMeta
+
+if TYPE_CHECKING:
+    from ddbd.replica.driver import Driver
+
+
+class Compaction:
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._is_under_way = False
+        self._applied_at = driver.core.applied_index  # at the last checkpoint
+
+    def tick(self) -> None:
+        """At each heartbeat."""
+        if self._is_under_way or self._driver.seeding.is_fetching or not self._is_due():
+            return
+        self._is_under_way = True
+        self._applied_at = self._driver.core.applied_index
+        self._driver.store.tables.checkpoint().addCallbacks(self._checkpointed, self._failed)
+
+    def _is_due(self) -> bool:
+        limits, tables = self._driver.config.limits, self._driver.store.tables
+        if tables.applied_index - self._applied_at >= limits.checkpoint_entries:
+            return True
+        return tables.applied_index > self._applied_at and int(tables.counters().get("wal_bytes", 0)) >= limits.checkpoint_wal_bytes
+
+    def _checkpointed(self, durable: SnapshotMeta) -> None:
+        self._is_under_way = False
+        driver = self._driver
+        if driver.is_stopped or driver.core.is_saving or driver.seeding.is_fetching:
+            return  # the next checkpoint takes it along
+        index = durable.index - driver.config.limits.log_tail_entries
+        keep_from = driver.seeding.keep_from()
+        if keep_from is not None:
+            index = min(index, keep_from)
+        if index > driver.core.log.base.index:
+            driver.store.log.compact(durable._replace(index=index))
+            driver.core.compact(driver.store.log.base)
+
+    def _failed(self, failure: Failure) -> None:
+        self._is_under_way = False
+        if not self._driver.is_stopped:
+            self._driver.failed(failure)

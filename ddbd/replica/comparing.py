@@ -1,0 +1,94 @@
+"""The conversation behind `audit`: the leader asks at each heartbeat, a node answers once it has applied that far.
+
+The answers also say how a node is: the life of its disk, whether the disk is nearly full, whether its tables are suspect.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ddbd.raft.messages import Quarantine, StateCheck, StateReport
+
+if TYPE_CHECKING:
+    from ddbd.replica.driver import Driver
+
+
+class Comparing:
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._asked: StateCheck | None = None  # not answered with a hash yet
+        self.told: StateCheck | None = None  # the leader's last word
+
+    # The leader's side.
+
+    def ask(self) -> None:
+        """At each heartbeat."""
+        driver, core = self._driver, self._driver.core
+        if core.leading is None:
+            return
+        tables, audit = driver.store.tables, driver.audit
+        index = audit.begin(driver.node_id, tables.applied_index, tables.state_hash(tables.applied_index))
+        core.unfit = frozenset(peer for peer, report in audit.reports.items() if report.is_suspect or report.disk_low)
+        low = {peer for peer, report in audit.reports.items() if report.disk_low}
+        if driver.store.disk_low():
+            low.add(driver.node_id)
+        voters = core.membership.voters
+        # A write needs room here and on a majority; what still fits goes to deletes and elections.
+        driver.is_disk_full = driver.node_id in low or 2 * len(low & set(voters)) >= len(voters)
+        matches = (
+            (driver.node_id, core.log.saved_index),
+            *((peer, progress.match_index) for peer, progress in core.leading.progress.items()),
+        )
+        self.told = StateCheck("", driver.node_id, core.term, index, driver.is_disk_full, core.log.last_index, matches)
+        for peer in core.leading.progress:
+            driver.world.peers.send(self.told._replace(to=peer))
+
+    def reported(self, report: StateReport) -> None:
+        """One answer."""
+        driver, core = self._driver, self._driver.core
+        if core.leading is None or report.term != core.term:
+            return
+        was_split = driver.audit.is_split
+        verdict = driver.audit.reported(report, core.membership.voters)
+        if verdict.is_split and not was_split:
+            driver.world.log_event("ALARM: the nodes' states differ, no majority agrees; compare their tables before you trust any of them")
+        for node_id in verdict.differing:
+            if node_id == driver.node_id:
+                driver.quarantine("this node's state differs from the majority's")
+                return
+            driver.world.log_event(f"node {node_id} differs from the majority at index {report.index}: it is quarantined and seeded anew")
+            driver.world.peers.send(Quarantine(node_id, driver.node_id, core.term, report.index))
+        driver.seeding.reported(report)
+
+    # Everyone's side.
+
+    def asked(self, check: StateCheck) -> None:
+        if check.sender == self._driver.core.leader_id and check.term == self._driver.core.term:
+            self._asked = self.told = check
+            self._driver.is_disk_full = check.disk_full
+            self._report(check)
+
+    def applied(self, applied_index: int) -> None:
+        if self._asked is not None and applied_index >= self._asked.index:
+            self._report(self._asked)
+
+    def _report(self, check: StateCheck) -> None:
+        """At once, with the hash where the index is applied; and again when it is."""
+        driver = self._driver
+        tables = driver.store.tables
+        state_hash = None
+        if check.index <= tables.applied_index:
+            self._asked = None
+            state_hash = tables.state_hash(check.index)
+        report = StateReport(
+            to=check.sender,
+            sender=driver.node_id,
+            term=check.term,
+            index=0 if state_hash is None else check.index,
+            state_hash=state_hash or b"",
+            life=driver.store.life(),
+            disk_low=driver.store.disk_low(),
+            is_suspect=driver.core.is_frozen,
+            applied_index=tables.applied_index,
+        )
+        driver.world.peers.send(report)

@@ -1,0 +1,340 @@
+"""The driver: one core, its store, its streams. Turn by turn: step, send, save, apply, answer.
+
+Everything that arrives in one reactor turn (messages, ticks, writes, reads) only changes state and asks for a turn; the turn then takes one
+`Ready` after another until there is nothing left to do. So all that came together is one batch: one append, one fsync, one message a peer.
+The order inside a turn is the order of `raft.core`: messages that depend on nothing go first, then the save, then what depends on it.
+
+A `Fatal` error, and any other exception here, ends the process: a replica that does not know its own state must not go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from twisted.python.failure import Failure
+
+from ddbd.commands import FREES_SPACE, AnyCommand, decode_proposal
+from ddbd.config import Config
+from ddbd.errors import Corrupt, Fatal, Refused
+from ddbd.raft.core import ProposalDropped, Raft, RaftConfig, Ready, SnapshotOffer
+from ddbd.raft.log import CacheLimits, RaftLog
+from ddbd.raft.messages import Forward, Message, Quarantine, StateCheck, StateReport
+from ddbd.raft.types import Entry, NodeId
+from ddbd.replica.audit import Audit
+from ddbd.replica.compaction import Compaction
+from ddbd.replica.comparing import Comparing
+from ddbd.replica.promises import World
+from ddbd.replica.proposals import FORWARD_BYTES_MAX, Proposals
+from ddbd.replica.reads import Reads
+from ddbd.replica.seeding import Seeding
+from ddbd.storage import Store
+
+READIES_MAX = 16  # in one turn; then the reactor serves others before the next one
+
+
+def raft_config(config: Config, node_id: NodeId, life: str) -> RaftConfig:
+    """The timing of the config in ticks."""
+    timing, limits = config.timing, config.limits
+
+    def ticks(milliseconds: int) -> int:
+        return max(1, round(milliseconds / timing.tick_ms))
+
+    return RaftConfig(
+        node_id=node_id,
+        life=life,
+        preferred_id=config.preferred_id if config.failback else None,
+        heartbeat_ticks=ticks(timing.heartbeat_ms),
+        election_timeout_ticks=ticks(timing.election_timeout_ms),
+        stagger_ticks=ticks(timing.heartbeat_ms),
+        failback_ticks=ticks(timing.failback_quiet_ms),
+        failback_ticks_max=ticks(timing.failback_quiet_ms_max),
+        append_bytes_max=limits.append_bytes_max,
+        append_messages_max=limits.append_messages_max,
+        reads_max=limits.reads_open_max * len(config.nodes),
+    )
+
+
+class Driver:
+    """Owns the core; nothing else touches it."""
+
+    def __init__(self, config: Config, node_id: NodeId, store: Store, world: World) -> None:
+        self.config = config
+        self.node_id = node_id
+        self.store = store
+        self.world = world
+        recovered, tables = store.log.recovered, store.tables
+        log = RaftLog(
+            store.log,
+            recovered.base,
+            recovered.last_index,
+            recovered.memberships,
+            CacheLimits(config.limits.cache_entries_max, config.limits.cache_bytes_max),
+        )
+        if not recovered.base.index <= tables.applied_index <= recovered.last_index:
+            raise Corrupt(
+                f"the tables are at index {tables.applied_index}, but the log holds {recovered.base.index}..{recovered.last_index}"
+            )
+        raft = raft_config(config, node_id, store.life())
+        self.core = Raft(raft, log, recovered.hard_state, tables.applied_index, world.dice)
+        if store.is_suspect():
+            self.core.freeze()
+        limits = config.limits
+        self.proposals = Proposals(node_id, world.dice, limits.proposals_open_max, limits.proposals_open_bytes_max)
+        self.reads = Reads(world.dice.getrandbits(63), limits.reads_open_max, 2 * config.timing.heartbeat_ms / 1000)
+        self.audit = Audit()
+        self.comparing = Comparing(self)
+        self.seeding = Seeding(self)
+        self.compaction = Compaction(self)
+        self.is_disk_full = False  # as the leader last told
+        self.is_stopped = False
+        self._stamp_base = (0, 0.0)
+        self._stamp_term = 0
+        self._turn_call: Any = None
+        self._known_leader: tuple[NodeId | None, int] = (None, 0)
+        self._is_stream_new = False
+        self._ticks = 0
+        self.on_leader: Callable[[], None] = lambda: None  # called after each turn in which the leader changed
+
+    # What comes in.
+
+    def wake(self) -> None:
+        """Asks for a turn, after whatever else this reactor turn brings."""
+        if self._turn_call is None and not self.is_stopped:
+            self._turn_call = self.world.clock.callLater(0, self._turn)
+
+    def receive(self, message: Message) -> None:
+        """One message from a peer."""
+        if self.is_stopped:
+            return
+        try:
+            self._receive(message)
+        except Exception as error:  # noqa: BLE001 - as in a turn
+            self.fail(error)
+        self.wake()
+
+    def _receive(self, message: Message) -> None:
+        if isinstance(message, Forward):
+            self._append_forwarded(message)
+        elif isinstance(message, StateCheck):
+            self.comparing.asked(message)
+        elif isinstance(message, StateReport):
+            self.comparing.reported(message)
+        elif isinstance(message, Quarantine):
+            if message.sender == self.core.leader_id and message.term == self.core.term:
+                self.quarantine(f"node {message.sender} says that this node's state differs from the majority's at index {message.index}")
+        else:
+            self.core.step(message)
+
+    def peer_refused(self, peer: NodeId) -> None:
+        """Its address refuses connections: the process is gone."""
+        if not self.is_stopped:
+            self.core.leader_refused(peer)
+            self.wake()
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """A new stream: what was under way on the old one may be lost."""
+        if peer == self.core.leader_id:
+            self._is_stream_new = True
+            self.wake()
+
+    def tick(self) -> None:
+        """Called by the heartbeat's LoopingCall."""
+        if self.is_stopped:
+            return
+        now = self.world.clock.seconds()
+        self._ticks += 1
+        self.core.tick()
+        self.proposals.expire(now)
+        self.reads.expire(now)
+        if self._ticks % self.core.config.heartbeat_ticks == 0:
+            self.reads.probe()
+            self.comparing.ask()
+            self.seeding.tick(now)
+            self.compaction.tick()
+        self.wake()
+
+    def accepts(self, command: AnyCommand) -> None:
+        """Raises Refused where the command needs space that is not there."""
+        if not isinstance(command, FREES_SPACE) and (self.is_disk_full or self.store.disk_low()):
+            raise Refused("disk_full", "the disk is nearly full; only deletes are taken until there is space again")
+
+    # The turn.
+
+    def _turn(self) -> None:
+        self._turn_call = None
+        if self.is_stopped:
+            return
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this replica no longer knows its own state
+            self.fail(error)
+
+    def _run(self) -> None:
+        now = self.world.clock.seconds()
+        self.seeding.install()
+        self._notice_leader(now)
+        self._send_own(now)
+        for _ in range(READIES_MAX):
+            self._handle(self.core.ready())
+            if self.is_stopped or not self.core.has_more():
+                break
+        else:
+            self.wake()
+        if not self.is_stopped:
+            self.world.peers.flush()
+
+    def _notice_leader(self, now: float) -> None:
+        """After a change of leader or stream, what was sent before may be lost: it goes again."""
+        leader = (self.core.leader_id, self.core.term)
+        if leader != self._known_leader:
+            self._known_leader = leader
+            if not self.core.is_leader:
+                self.audit.clear()
+            if leader[0] is not None:
+                self.world.log_event(f"node {leader[0]} leads in term {leader[1]}")
+            self.on_leader()
+        elif not self._is_stream_new:
+            return
+        self._is_stream_new = False
+        if leader[0] is not None:
+            self.reads.take_back(now)
+            self._carry(self.proposals.take_repeats(now, all_of_them=True), now)
+
+    def _send_own(self, now: float) -> None:
+        """This node's writes and reads, on their way to the leader."""
+        if self.core.leader_id is None:
+            return
+        if self.core.leading is None or self.core.leading.transfer_to is None:
+            repeats = self.proposals.take_repeats(now, all_of_them=False) if not self.core.is_leader else []
+            self._carry(repeats + self.proposals.take(now), now)
+        context = self.reads.take(now)
+        if context is not None:
+            self.core.request_reads([context])
+
+    def _carry(self, proposals: list[bytes], now: float) -> None:
+        if not proposals:
+            return
+        if self.core.is_leader:
+            try:
+                self.core.propose(proposals, self._stamp(now))
+            except ProposalDropped:
+                self.proposals.take_back(now)
+            return
+        assert self.core.leader_id is not None, "proposals are carried only to a known leader"
+        size, batch = 0, list[bytes]()
+        for proposal in proposals:
+            if batch and size + len(proposal) > FORWARD_BYTES_MAX:
+                self.world.peers.send(Forward(self.core.leader_id, self.node_id, self.core.term, tuple(batch)))
+                size, batch = 0, []
+            batch.append(proposal)
+            size += len(proposal)
+        self.world.peers.send(Forward(self.core.leader_id, self.node_id, self.core.term, tuple(batch)))
+
+    def _append_forwarded(self, message: Forward) -> None:
+        """One that cannot be read must not get into the log: no replica could apply it."""
+        if not self.core.is_leader:
+            return  # not carried any further; its node sends it again when it knows the leader
+        try:
+            origins = {decode_proposal(proposal).origin for proposal in message.proposals}
+        except msgspec.MsgspecError as error:
+            self.world.log_event(f"node {message.sender} carried a proposal that cannot be read, it is dropped: {error}")
+            return
+        if origins != {message.sender}:
+            self.world.log_event(f"node {message.sender} carried proposals of {', '.join(sorted(origins))}, they are dropped")
+            return
+        try:
+            self.core.propose(message.proposals, self._stamp(self.world.clock.seconds()))
+        except ProposalDropped:
+            return
+
+    def _stamp(self, now: float) -> int:
+        """Log time: the last stamp before this leadership plus this node's own monotonic time since."""
+        if self._stamp_term != self.core.term:
+            self._stamp_term = self.core.term
+            self._stamp_base = (self.core.log.last_stamp, now)
+        stamp, since = self._stamp_base
+        return stamp + int((now - since) * 1000)
+
+    def _handle(self, ready: Ready) -> None:
+        for message in ready.messages:
+            self.world.peers.send(message)
+        if ready.snapshots_wanted:
+            self.seeding.wanted(ready.snapshots_wanted)
+        if ready.snapshot is not None:
+            self.seeding.offered(ready.snapshot)
+        if ready.must_save:
+            self.world.peers.flush()
+            saved = self.store.log.save(ready.hard_state, ready.entries)
+            saved.addCallbacks(self._saved, self.failed, callbackArgs=(ready,))
+        else:
+            self._send(ready)
+        if ready.reads:
+            self.reads.confirmed(ready.reads)
+        if ready.committed:
+            self._apply(ready.committed)
+        if ready.reads or ready.committed:
+            self.reads.applied(self.core.applied_index)
+
+    def _saved(self, _: None, ready: Ready) -> None:
+        if self.is_stopped:
+            return
+        self.core.saved()
+        self._send(ready)
+        self.wake()
+
+    def _send(self, ready: Ready) -> None:
+        for message in ready.after_save:
+            self.world.peers.send(message)
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        tables = self.store.tables
+        results = tables.apply(entries)
+        assert tables.applied_index == entries[-1].index, f"applied {tables.applied_index}, not {entries[-1].index}"
+        self.core.applied(entries[-1].index)
+        self.proposals.applied(results, tables)
+        self.comparing.applied(tables.applied_index)
+
+    def quarantine(self, reason: str) -> None:
+        """Serve no reads and lead nobody until a snapshot took the place of these tables. Survives a restart."""
+        if not self.core.is_frozen:
+            self.world.log_event(f"QUARANTINED: {reason}; it serves no reads until it is seeded anew")
+            self.store.mark_suspect()
+            self.core.freeze()
+
+    def install(self, offer: SnapshotOffer, path: str) -> None:
+        if not self.core.is_frozen and offer.meta.index <= self.core.commit_index:
+            self.core.declined(offer.token)
+            return
+        try:
+            self.store.install(offer.meta, path)
+        except Corrupt as error:
+            self.core.declined(offer.token)
+            self.world.log_event(f"the snapshot from node {offer.sender} is not what it should be, it will be offered again: {error}")
+            return
+        self.core.installed(offer.meta)
+        self.world.log_event(f"installed a snapshot at index {offer.meta.index}")
+        self.proposals.skipped(self.store.tables)
+        self.reads.applied(self.core.applied_index)
+
+    # The end.
+
+    def failed(self, failure: Failure) -> None:
+        """As an errback."""
+        self.fail(failure.value or Fatal("a failure without a reason"))
+
+    def fail(self, error: BaseException) -> None:
+        """Stops this replica for good, and asks for the end of the process."""
+        if self.is_stopped:
+            return
+        self.halt()
+        self.world.on_fatal(error)
+
+    def halt(self) -> None:
+        """No more turns, no more messages."""
+        self.is_stopped = True
+        self.seeding.stop()
+        if self._turn_call is not None:
+            self._turn_call.cancel()
+            self._turn_call = None

@@ -1,0 +1,66 @@
+"""What the driver needs of the world; the cluster room, the reactor and the simulator each provide it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+
+from ddbd.raft.messages import Message
+from ddbd.raft.types import NodeId
+from ddbd.storage import SnapshotFile
+
+
+class PeerState(Protocol):
+    """What the streams know of a peer."""
+
+    @property
+    def reachable(self) -> bool: ...
+
+
+class Peers(Protocol):
+    """The road to the other nodes. Loss is legal, nothing blocks."""
+
+    def send(self, message: Message) -> None: ...
+
+    def flush(self) -> None:
+        """Lets go what was sent in this turn, in one write a peer."""
+
+    def is_reachable(self, peer: NodeId) -> bool: ...
+
+
+class Carrier(Protocol):
+    """How snapshots travel."""
+
+    def publish(self, snapshot: SnapshotFile) -> None: ...
+
+    def withdraw(self, token: str) -> None: ...
+
+    def fetch(self, peer: NodeId, token: str, path: str) -> Deferred[None]:
+        """Fires when the whole verified content is in the file at path. Cancel to give up."""
+
+
+class Clock(Protocol):
+    """Monotonic seconds and timers: the reactor's, or a fake."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Any: ...
+
+
+class Dice(Protocol):
+    def randrange(self, start: int, stop: int) -> int: ...
+
+    def getrandbits(self, k: int) -> int: ...
+
+
+class World(NamedTuple):
+    """Everything that is not the node's own state."""
+
+    peers: Peers
+    carrier: Carrier
+    clock: Clock
+    dice: Dice
+    on_fatal: Callable[[BaseException], None]  # must end the process
+    log_event: Callable[[str], None]  # one line that an operator may want to read

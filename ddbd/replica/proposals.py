@@ -1,0 +1,237 @@
+"""The writes of this node's clients, from the door to the answer: held, sent to the leader, repeated, applied at most once.
+
+A write is `held` until this node has registered (its boot is the index of that entry, so a boot never repeats) and a leader is known.
+Then it gets a sequence number and is `sent`. It is sent again when the leader changes, when the stream to it is new, and after a silence.
+Apply refuses what it has seen (`Proposal`), so repeating is safe, and this node knows exactly what became of each write: it applies the
+same log. Only three ends are possible:
+
+- the answer, when this node applies it;
+- NoLeader at the deadline while it was held: it never left, so it is certainly not done;
+- OutcomeUnknown at the deadline once it was sent. Its number then falls below the floor, and a copy that is still on its way is refused as
+  soon as a later write of this node is applied.
+
+Should another registration of this node surface (one from before a restart that was long on its way), all that was sent and not applied is
+refused for ever under the old boot. So it goes back to held, and this node registers anew.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from ddbd.commands import Answer, AnyCommand, Applied, Proposal, Register, encode_proposal
+from ddbd.errors import Busy, DdbError, NoLeader, NotReady, OutcomeUnknown
+from ddbd.raft.types import NodeId
+from ddbd.replica.promises import Dice
+
+FORWARD_BYTES_MAX = 1024 * 1024  # of proposals in one message to the leader
+REPEAT_SECONDS = 0.5  # of silence before a write is sent again; doubles each time
+REPEAT_SECONDS_MAX = 8.0
+
+
+class Windows(Protocol):
+    """What the tables know of this node's proposals."""
+
+    def registered(self, origin: str) -> tuple[int, int] | None: ...
+
+    def open_sequences(self, origin: str) -> tuple[int, int, list[tuple[int, int]]]: ...
+
+
+class Write:
+    """One client's write under way."""
+
+    __slots__ = ("answer", "command", "deadline", "fingerprint", "is_done", "key", "repeat_at", "repeat_seconds", "seq", "size_bytes")
+
+    def __init__(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float) -> None:
+        self.command = command
+        self.key = key
+        self.fingerprint = fingerprint
+        self.deadline = deadline
+        self.answer: Deferred[Answer] = Deferred()
+        self.seq: int | None = None  # None while held
+        self.size_bytes = 0
+        self.repeat_at = 0.0
+        self.repeat_seconds = REPEAT_SECONDS
+        self.is_done = False
+
+
+class Proposals:
+    """Invariant: every write that is not done is in exactly one of `_held` and `_sent`."""
+
+    def __init__(self, node_id: NodeId, dice: Dice, open_max: int, open_bytes_max: int) -> None:
+        self._node_id = node_id
+        self._dice = dice
+        self._open_max = open_max
+        self._open_bytes_max = open_bytes_max
+        self._nonce = dice.getrandbits(63)
+        self._boot: int | None = None  # None until registered
+        self._next_seq = 1
+        self._held: deque[Write] = deque()
+        self._sent: dict[int, Write] = {}  # in order of seq
+        self._deadlines: list[tuple[float, int, Write]] = []
+        self._count = 0  # breaks ties in the heap
+        self._open_bytes = 0
+        self._register_at = 0.0
+        self._repeat_check_at = 0.0
+        self.is_stopping = False
+
+    @property
+    def open_count(self) -> int:
+        return len(self._held) + len(self._sent)
+
+    @property
+    def is_registered(self) -> bool:
+        return self._boot is not None
+
+    def add(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float) -> Deferred[Answer]:
+        """Raises Busy where too many writes are open."""
+        if self.is_stopping:
+            raise NotReady("this node is stopping; send the call to another one")
+        if self.open_count >= self._open_max or self._open_bytes >= self._open_bytes_max:
+            raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
+        write = Write(command, key, fingerprint, deadline)
+        self._held.append(write)
+        self._count += 1
+        heapq.heappush(self._deadlines, (deadline, self._count, write))
+        return write.answer
+
+    # To the leader.
+
+    def take(self, now: float) -> list[bytes]:
+        """What should go to the leader now: the registration, or else the held writes. Call it only while a leader is known."""
+        if self._boot is None:
+            if now < self._register_at:
+                return []
+            self._register_at = now + REPEAT_SECONDS
+            return [encode_proposal(Proposal(self._node_id, 0, 0, 0, Register(self._node_id, self._nonce)))]
+        taken: list[bytes] = []
+        while self._held:
+            write = self._held.popleft()
+            write.seq = self._next_seq
+            self._next_seq += 1
+            self._sent[write.seq] = write
+            data = self._encode(write, now)
+            write.size_bytes = len(data)
+            self._open_bytes += len(data)
+            taken.append(data)
+        return taken
+
+    def take_back(self, now: float) -> None:
+        """What `take` gave could not be appended (leadership is changing): it is sent again as soon as there is a leader."""
+        self._register_at = now
+        for write in self._sent.values():
+            write.repeat_at = now
+
+    def take_repeats(self, now: float, all_of_them: bool) -> list[bytes]:
+        """Sent writes that nothing was heard of: all of them after a change of leader or stream, else those that were silent long."""
+        if all_of_them:
+            self._register_at = 0.0
+            for write in self._sent.values():
+                write.repeat_seconds = REPEAT_SECONDS
+            return [self._encode(write, now) for write in self._sent.values()]
+        if now < self._repeat_check_at:
+            return []
+        self._repeat_check_at = now + REPEAT_SECONDS / 5
+        return [self._encode(write, now) for write in self._sent.values() if write.repeat_at <= now]
+
+    def _encode(self, write: Write, now: float) -> bytes:
+        assert write.seq is not None, "a held write has no number"
+        assert self._boot is not None, "writes leave only under a boot"
+        write.repeat_at = now + write.repeat_seconds
+        write.repeat_seconds = min(2 * write.repeat_seconds, REPEAT_SECONDS_MAX)
+        floor = next(iter(self._sent))
+        return encode_proposal(Proposal(self._node_id, self._boot, write.seq, floor, write.command, write.key, write.fingerprint))
+
+    # From the log.
+
+    def applied(self, results: Iterable[Applied], windows: Windows) -> None:
+        """Entries were applied here. Answers go to whoever waits."""
+        saw_registration = False
+        for result in results:
+            if result.origin != self._node_id:
+                continue
+            if result.seq == 0:
+                saw_registration = True
+            elif result.boot == self._boot and result.answer is not None:
+                write = self._sent.pop(result.seq, None)
+                if write is not None:
+                    self._finish(write, result.answer)
+        if saw_registration:
+            self._learn_boot(windows)
+
+    def _learn_boot(self, windows: Windows) -> None:
+        registered = windows.registered(self._node_id)
+        if registered is None:
+            return
+        boot, nonce = registered
+        if nonce == self._nonce:
+            self._boot = boot
+        elif self._boot is not None:
+            # A registration from an earlier life came late and took this one's place.
+            self._nonce = self._dice.getrandbits(63)
+            self._boot = None
+            self._hold_again(list(self._sent.values()))
+
+    def _hold_again(self, writes: list[Write]) -> None:
+        for write in reversed(writes):
+            assert write.seq is not None, "only sent writes are held again"
+            del self._sent[write.seq]
+            self._open_bytes -= write.size_bytes
+            write.seq = None
+            write.repeat_seconds = REPEAT_SECONDS
+            self._held.appendleft(write)
+
+    def skipped(self, windows: Windows) -> None:
+        """A snapshot took the place of entries that this node has not applied: ask its windows what became of the writes."""
+        self._learn_boot(windows)
+        if self._boot is None:
+            return
+        boot, _, ranges = windows.open_sequences(self._node_id)
+        if boot != self._boot:
+            return
+        done = [write for seq, write in self._sent.items() if any(low <= seq <= high for low, high in ranges)]
+        # With a key the stored answer comes back to a new proposal; without one it is gone.
+        self._hold_again([write for write in done if write.key])
+        for write in done:
+            if not write.key:
+                assert write.seq is not None, "a sent write has a number"
+                del self._sent[write.seq]
+                self._finish(write, OutcomeUnknown("the write was done while this node was away, and its answer is lost; read the row"))
+
+    # Time.
+
+    def expire(self, now: float) -> None:
+        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].is_done):
+            write = heapq.heappop(self._deadlines)[2]
+            if write.is_done:
+                continue
+            if write.seq is None:
+                self._held.remove(write)
+                self._finish(write, NoLeader("there was no leader to take the write before its timeout; it was not done"))
+            else:
+                del self._sent[write.seq]
+                self._finish(
+                    write, OutcomeUnknown("no answer before the timeout; the write may be done: repeat it with the same Idempotency-Key")
+                )
+
+    def fail_all(self, error: Callable[[], DdbError]) -> None:
+        """The node stops: whoever still waits is told."""
+        for write in [*self._held, *self._sent.values()]:
+            is_held = write.seq is None
+            self._finish(write, NotReady("this node stopped; the write was not done") if is_held else error())
+        self._held.clear()
+        self._sent.clear()
+
+    def _finish(self, write: Write, outcome: Answer | DdbError) -> None:
+        write.is_done = True
+        if write.seq is not None:
+            self._open_bytes -= write.size_bytes
+        answer, write.answer = write.answer, Deferred()
+        if isinstance(outcome, Answer):
+            answer.callback(outcome)
+        else:
+            answer.errback(outcome)

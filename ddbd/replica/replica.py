@@ -1,0 +1,289 @@
+"""What the web room sees of a node: propose, read, wait, and how it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from ddbd.commands import Answer, AnyCommand
+from ddbd.config import Config
+from ddbd.errors import DdbError, NoLeader, NotReady, OutcomeUnknown
+from ddbd.raft.messages import Message
+from ddbd.raft.types import NodeId, Role
+from ddbd.replica.driver import Driver
+from ddbd.replica.promises import World
+from ddbd.replica.reads import Waiter
+from ddbd.storage import Store, Tables
+
+DRAIN_SECONDS = 5.0  # how long a stopping node waits for its clients' writes
+
+
+class Replica:
+    """Implements the web room's `Backend`."""
+
+    def __init__(self, config: Config, node_id: NodeId, store: Store, world: World) -> None:
+        self.config = config
+        self.node_id = node_id
+        self._store = store
+        self._world = world
+        self._driver = Driver(config, node_id, store, world)
+        self._driver.on_leader = self._leader_changed
+        self._leader_waiters: list[Waiter] = []
+        self._drained: Deferred[None] | None = None
+        self._drain_until = 0.0
+        self._heartbeat_seconds = config.timing.heartbeat_ms / 1000
+
+    # What comes from the streams and the heartbeat.
+
+    def receive(self, message: Message) -> None:
+        self._driver.receive(message)
+
+    def peer_refused(self, peer: NodeId) -> None:
+        self._driver.peer_refused(peer)
+
+    def peer_connected(self, peer: NodeId) -> None:
+        self._driver.peer_connected(peer)
+
+    def tick(self) -> None:
+        self._driver.tick()
+        now = self._world.clock.seconds()
+        late = [waiter for waiter in self._leader_waiters if waiter.deadline <= now]
+        if late:
+            self._leader_waiters = [waiter for waiter in self._leader_waiters if waiter.deadline > now]
+            for waiter in late:
+                waiter.finish(NoLeader("no leader was elected before the timeout"))
+        if self._drained is not None:
+            self._check_drained()
+
+    # What the web room asks.
+
+    @property
+    def tables(self) -> Tables:
+        """Raises NotReady where these tables must not be read."""
+        self.assert_readable()
+        return self._store.tables
+
+    @property
+    def leader_id(self) -> NodeId | None:
+        return self._driver.core.leader_id
+
+    @property
+    def term(self) -> int:
+        return self._driver.core.term
+
+    @property
+    def applied_index(self) -> int:
+        return self._driver.core.applied_index
+
+    def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
+        """See `web.backend`."""
+        driver = self._driver
+        try:
+            self._assert_running()
+            driver.accepts(command)
+            answer = driver.proposals.add(command, key, fingerprint, self._deadline(timeout_seconds))
+        except DdbError as error:
+            return fail(error)
+        driver.wake()
+        return answer
+
+    def read_barrier(self, timeout_seconds: float) -> Deferred[None]:
+        """See `web.backend`."""
+        try:
+            self.assert_readable()
+            done = self._driver.reads.add(self._deadline(timeout_seconds))
+        except DdbError as error:
+            return fail(error)
+        self._driver.wake()
+        return done
+
+    def wait_applied(self, index: int, timeout_seconds: float) -> Deferred[None]:
+        """See `web.backend`."""
+        try:
+            self.assert_readable()
+            return self._driver.reads.add_index(index, self.applied_index, self._deadline(timeout_seconds))
+        except DdbError as error:
+            return fail(error)
+
+    def wait_leader(self, timeout_seconds: float) -> Deferred[NodeId]:
+        """See `web.backend`."""
+        if self.leader_id is not None:
+            return succeed(self.leader_id)
+        waiter = Waiter(self._deadline(timeout_seconds))
+        self._leader_waiters.append(waiter)
+        return waiter.done.addCallback(lambda _: self._known_leader())
+
+    def assert_readable(self) -> None:
+        """Raises NotReady where these tables must not be read."""
+        self._assert_running()
+        if self._driver.core.is_frozen:
+            raise NotReady("this node's state differs from the majority's; it serves no reads until it is seeded anew")
+
+    def staleness_ms(self) -> int | None:
+        """See `web.backend`. Rounded up: it is a bound."""
+        since = self._driver.reads.fresh_since
+        return None if since is None else int((self._world.clock.seconds() - since) * 1000) + 1
+
+    def _known_leader(self) -> NodeId:
+        assert self.leader_id is not None, "the wait for a leader ended without one"
+        return self.leader_id
+
+    def _leader_changed(self) -> None:
+        if self.leader_id is not None:
+            waiters, self._leader_waiters = self._leader_waiters, []
+            for waiter in waiters:
+                waiter.finish()
+
+    def _deadline(self, timeout_seconds: float) -> float:
+        return self._world.clock.seconds() + timeout_seconds
+
+    def _assert_running(self) -> None:
+        if self._driver.is_stopped:
+            raise NotReady("this node is stopping; send the call to another one")
+
+    # How it is.
+
+    def unready_reason(self) -> str | None:
+        """See `web.backend`."""
+        core = self._driver.core
+        if self._driver.is_stopped or self._driver.proposals.is_stopping:
+            return "this node is stopping"
+        if core.is_frozen:
+            return "this node's state differs from the majority's; it is being seeded anew"
+        if core.leader_id is None:
+            return "no leader is known"
+        if not self._driver.proposals.is_registered:
+            return "this node has not registered with the cluster yet"
+        since = self._driver.reads.fresh_since
+        if since is None or self._world.clock.seconds() - since > 2 * self.config.timing.election_timeout_ms / 1000:
+            return "this node has not caught up with the leader"
+        return None
+
+    def unhealthy_reason(self) -> str | None:
+        """See `web.backend`."""
+        if self._driver.core.is_frozen:
+            return "this node's state differs from the majority's; it is quarantined"
+        if self._driver.audit.is_split:
+            return "the nodes' states differ, and no majority agrees"
+        if self._store.disk_low():
+            return "the disk is nearly full"
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """See `web.backend`."""
+        core, tables, driver = self._driver.core, self._store.tables, self._driver
+        node = self.config.node(self.node_id)
+        state_hash = tables.state_hash(tables.applied_index)
+        return {
+            "node": {"id": self.node_id, "address": node.address, "role": self.role, "is_master": core.is_leader},
+            "master": None if core.leader_id is None else self._address(core.leader_id),
+            "term": core.term,
+            "last_index": core.log.last_index,
+            "commit_index": core.commit_index,
+            "applied_index": core.applied_index,
+            "default_database": tables.default_database,
+            "databases": [
+                {
+                    "name": name,
+                    "tables": [{"name": t.name, "columns": [c.name for c in t.columns], "row_count": t.row_count} for t in table_infos],
+                }
+                for name, table_infos in tables.databases()
+            ],
+            "nodes": [self._node_status(each) for each in self.config.node_ids],
+            "ready": self.unready_reason() is None,
+            "healthy": self.unhealthy_reason() is None,
+            "quarantined": core.is_frozen,
+            "state": {
+                "index": tables.applied_index,
+                "hash": None if state_hash is None else state_hash.hex(),
+                "compared_index": driver.audit.checked_index if core.is_leader else None,
+            },
+            "membership": {
+                "voters": list(core.membership.voters),
+                "outgoing": list(core.membership.outgoing),
+                "learners": list(core.membership.learners),
+            },
+            "staleness_ms": self.staleness_ms(),
+            "log": {"first_index": core.log.base.index + 1, "saved_index": core.log.saved_index},
+            "writes_open": driver.proposals.open_count,
+            "writes_open_max": self.config.limits.proposals_open_max,
+            "disk_full": driver.is_disk_full,
+            "seeding": driver.seeding.is_fetching,
+            **tables.counters(),
+        }
+
+    @property
+    def role(self) -> str:
+        """The contract's word."""
+        core = self._driver.core
+        if core.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+            return "candidate"
+        if core.role is Role.LEADER:
+            return "leader"
+        return "learner" if core.is_learner or not core.may_vote else "follower"
+
+    def _address(self, node_id: NodeId) -> dict[str, str | None]:
+        known = [node.address for node in self.config.nodes if node.id == node_id]
+        return {"id": node_id, "address": known[0] if known else None}
+
+    def _node_status(self, node_id: NodeId) -> dict[str, Any]:
+        """match_index and lag_entries as the leader last told."""
+        core, told = self._driver.core, self._driver.comparing.told
+        is_self = node_id == self.node_id
+        match_index: int | None = None
+        if told is not None and told.sender == core.leader_id:
+            match_index = dict(told.match_indexes).get(node_id)
+        return {
+            **self._address(node_id),
+            "is_master": node_id == core.leader_id,
+            "reachable": is_self or self._world.peers.is_reachable(node_id),
+            "match_index": match_index,
+            "lag_entries": None if match_index is None or told is None else told.last_index - match_index,
+        }
+
+    # The end.
+
+    def drain(self) -> Deferred[None]:
+        """Takes no new calls, hands leadership over, and waits a little for the writes that are under way."""
+        self._driver.proposals.is_stopping = True
+        self._driver.seeding.is_stopping = True
+        self._drain_until = self._deadline(DRAIN_SECONDS)
+        self._drained = Deferred()
+        drained = self._drained
+        self._check_drained()
+        return drained
+
+    def _check_drained(self) -> None:
+        core = self._driver.core
+        assert self._drained is not None, "nobody waits for the drain"
+        if core.leading is not None and core.leading.transfer_to is None:
+            best = max(
+                (peer for peer in core.membership.voters if self._may_lead(peer)),
+                key=lambda peer: core.leading.progress[peer].match_index if core.leading is not None else 0,
+                default=None,
+            )
+            if best is not None and core.transfer(best):
+                self._driver.wake()
+        is_handed_over = not core.is_leader or len(core.membership.voters) == 1
+        is_done = is_handed_over and self._driver.proposals.open_count == 0
+        if is_done or self._driver.is_stopped or self._world.clock.seconds() >= self._drain_until:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def _may_lead(self, peer: NodeId) -> bool:
+        """A node that was heard lately."""
+        core = self._driver.core
+        if core.leading is None or peer == self.node_id or peer in core.unfit:
+            return False
+        return core.leading.ticks - core.leading.progress[peer].acked_tick <= core.config.election_timeout_ticks
+
+    def halt(self) -> None:
+        """The end: whoever still waits is told."""
+        self._driver.halt()
+        unknown = "this node stopped before it knew what became of the write: repeat it with the same Idempotency-Key on another node"
+        self._driver.proposals.fail_all(lambda: OutcomeUnknown(unknown))
+        self._driver.reads.fail_all(NotReady("this node stopped; send the call to another one"))
+        waiters, self._leader_waiters = self._leader_waiters, []
+        for waiter in waiters:
+            waiter.finish(NotReady("this node stopped; send the call to another one"))

@@ -1,0 +1,178 @@
+"""Who needs a copy of the tables, and how it gets one.
+
+As the leader: makes one snapshot at a time, offers it to every follower that needs one and is heard of, and keeps the log behind it until
+nobody fetches it any more. It also brings back nodes that lost their disk: a node that reports another life than the membership knows is
+first demoted to learner, then, once it has caught up, promoted under its new life.
+
+As a follower: fetches what is offered and installs it. While a save is under way the installation waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from ddbd.errors import Fatal
+from ddbd.raft.core import ProposalDropped, SnapshotOffer
+from ddbd.raft.messages import StateReport
+from ddbd.raft.types import NodeId
+from ddbd.storage import SnapshotFile
+
+if TYPE_CHECKING:
+    from ddbd.replica.driver import Driver
+
+LINGER_SECONDS = 30.0  # a snapshot that nobody needs any more is kept this long for a late retry
+SILENT_TICKS = 40  # a follower that was not heard for so long gets no snapshot made
+
+
+class Seeding:
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._wanted: set[NodeId] = set()
+        self._snapshot: SnapshotFile | None = None  # the one on offer
+        self._making: Deferred[SnapshotFile] | None = None
+        self._needed_at = 0.0
+        self._fetching: SnapshotOffer | None = None
+        self._fetch: Deferred[None] | None = None
+        self._fetched: tuple[SnapshotOffer, str] | None = None  # waits for its installation
+        self._forgotten: set[tuple[NodeId, str]] = set()
+        self.is_stopping = False
+
+    @property
+    def is_fetching(self) -> bool:
+        return self._fetching is not None
+
+    def keep_from(self) -> int | None:
+        """The log behind this index must stay: a snapshot at it is on its way. None: nothing is held back."""
+        return self._snapshot.meta.index if self._snapshot is not None else None
+
+    # The leader's side.
+
+    def wanted(self, peers: tuple[NodeId, ...]) -> None:
+        self._wanted.update(peers)
+
+    def tick(self, now: float) -> None:
+        leading = self._driver.core.leading
+        if leading is None:
+            self._wanted.clear()
+            self._forgotten.clear()
+        else:
+            heard = {peer for peer, each in leading.progress.items() if leading.ticks - each.acked_tick < SILENT_TICKS}
+            if any(peer in leading.offers and peer in heard for peer in leading.progress):
+                self._needed_at = now
+            self._serve(self._wanted & heard)
+        if self._snapshot is not None and now - self._needed_at > LINGER_SECONDS:
+            self._driver.core.withdraw_snapshot(self._snapshot.token)
+            self._driver.world.carrier.withdraw(self._snapshot.token)
+            self._driver.store.remove_snapshot(self._snapshot)
+            self._snapshot = None
+
+    def _serve(self, peers: set[NodeId]) -> None:
+        if not peers or self._making is not None or self.is_stopping:
+            return
+        core = self._driver.core
+        if self._snapshot is not None:
+            if self._snapshot.meta.index >= core.log.base.index and not any(self._is_too_old(peer) for peer in peers):
+                for peer in peers:
+                    core.offer_snapshot(peer, self._snapshot.meta, self._snapshot.token)
+                self._wanted -= peers
+                self._needed_at = self._driver.world.clock.seconds()
+                self._driver.wake()
+            return
+        self._making = self._driver.store.tables.snapshot()
+        self._making.addCallbacks(self._made, self._failed)
+
+    def _is_too_old(self, peer: NodeId) -> bool:
+        """A quarantined node keeps what it has applied: it needs a snapshot that is not behind."""
+        report = self._driver.audit.reports.get(peer)
+        return report is not None and report.is_suspect and self._snapshot is not None and self._snapshot.meta.index < report.applied_index
+
+    def _made(self, snapshot: SnapshotFile) -> None:
+        self._making = None
+        self._snapshot = snapshot
+        self._needed_at = self._driver.world.clock.seconds()
+        self._driver.world.carrier.publish(snapshot)
+        self._driver.world.log_event(f"made a snapshot at index {snapshot.meta.index} ({snapshot.size_bytes} bytes)")
+
+    def _failed(self, failure: Failure) -> None:
+        self._making = None
+        if isinstance(failure.value, Fatal):
+            self._driver.fail(failure.value)
+        elif not self.is_stopping:
+            self._driver.world.log_event(f"a snapshot could not be made, it is tried again: {failure.getErrorMessage()}")
+
+    def reported(self, report: StateReport) -> None:
+        """Watches for nodes whose disk is another one than the membership knows, and for nodes whose tables are wrong."""
+        core = self._driver.core
+        leading = core.leading
+        if leading is None or report.sender not in leading.progress:
+            return
+        if report.is_suspect and report.sender not in leading.offers:
+            self._wanted.add(report.sender)
+        membership = core.membership
+        if report.life == membership.life_of(report.sender):
+            return
+        if (report.sender, report.life) not in self._forgotten:
+            self._forgotten.add((report.sender, report.life))
+            core.forget_peer(report.sender)
+        voters, learners = set(membership.voters), set(membership.learners)
+        if report.sender in voters:
+            voters.remove(report.sender)
+            learners.add(report.sender)
+            self._change(voters, learners, {}, f"node {report.sender} lost its data: it listens until it has caught up")
+        elif leading.progress[report.sender].match_index >= leading.commit_at_tick > 0:
+            learners.discard(report.sender)
+            voters.add(report.sender)
+            self._change(voters, learners, {report.sender: report.life}, f"node {report.sender} has caught up: it votes again")
+
+    def _change(self, voters: set[NodeId], learners: set[NodeId], lives: dict[NodeId, str], event: str) -> None:
+        if not voters:
+            return
+        try:
+            self._driver.core.propose_membership(voters, learners, lives)
+        except ProposalDropped:
+            return  # another change is under way, or leadership is young: the next report brings it up again
+        self._driver.world.log_event(event)
+        self._driver.wake()
+
+    # The follower's side.
+
+    def offered(self, offer: SnapshotOffer) -> None:
+        if self._fetching is not None or self.is_stopping:
+            return
+        self._fetching = offer
+        store = self._driver.store
+        path = store.incoming()
+        self._driver.world.log_event(f"fetching a snapshot at index {offer.meta.index} from node {offer.sender}")
+        self._fetch = self._driver.world.carrier.fetch(offer.sender, offer.token, path)
+        self._fetch.addCallback(lambda _: store.check_incoming(offer.meta, path))
+        self._fetch.addCallbacks(self._arrived, self._lost, callbackArgs=(offer, path), errbackArgs=(offer,))
+
+    def _arrived(self, _: None, offer: SnapshotOffer, path: str) -> None:
+        self._fetch = None
+        self._fetched = (offer, path)
+        self._driver.wake()
+
+    def _lost(self, failure: Failure, offer: SnapshotOffer) -> None:
+        self._fetch = None
+        self._fetching = None
+        self._driver.core.declined(offer.token)
+        if isinstance(failure.value, Fatal):
+            self._driver.fail(failure.value)
+        elif failure.check(CancelledError) is None:
+            self._driver.world.log_event(f"the snapshot did not arrive, it will be offered again: {failure.getErrorMessage()}")
+        self._driver.wake()
+
+    def install(self) -> None:
+        """Once no save is under way."""
+        if self._fetched is None or self._driver.core.is_saving:
+            return
+        (offer, path), self._fetched, self._fetching = self._fetched, None, None
+        self._driver.install(offer, path)
+
+    def stop(self) -> None:
+        self.is_stopping = True
+        if self._fetch is not None:
+            self._fetch.cancel()

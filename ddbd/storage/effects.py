@@ -1,0 +1,199 @@
+"""What each command does to the tables. Everything is checked before anything is written, so a refusal leaves no trace.
+
+Each function returns (body of the answer, effect): the effect is what goes into the chained hash, with the rows as they are now stored.
+A refusal is raised as `Refused` and becomes the answer. Nothing else may be raised that a command could cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ddbd.commands import (
+    AnyCommand,
+    CreateTable,
+    Delete,
+    DeleteTable,
+    DropDatabase,
+    InitDatabase,
+    Insert,
+    Update,
+)
+from ddbd.config import Limits
+from ddbd.errors import Refused
+from ddbd.storage.backend import Backend
+from ddbd.storage.catalogue import Catalogue, Database, Table, check_columns, check_name
+from ddbd.storage.values import StoredRow, load, row_bytes
+
+Outcome = tuple[dict[str, Any], tuple[Any, ...]]
+
+
+class Effects:
+    def __init__(self, backend: Backend, catalogue: Catalogue, limits: Limits) -> None:
+        self._backend = backend
+        self._catalogue = catalogue
+        self._limits = limits
+        self.counted: set[Table] = set()  # whose row_count changed since the last commit
+        self._handlers: dict[type, Callable[[Any, int], Outcome]] = {
+            Insert: self._insert,
+            Update: self._update,
+            Delete: self._delete,
+            InitDatabase: self._init_database,
+            DropDatabase: self._drop_database,
+            CreateTable: self._create_table,
+            DeleteTable: self._delete_table,
+        }
+
+    def run(self, command: AnyCommand, index: int) -> Outcome:
+        """Raises Refused."""
+        return self._handlers[type(command)](command, index)
+
+    # Databases and tables.
+
+    def _init_database(self, command: InitDatabase, index: int) -> Outcome:
+        check_name("database", command.name)
+        database = self._catalogue.databases.get(command.name.lower())
+        created = database is None
+        if database is None:
+            database = Database(index, command.name)
+            self._catalogue.add_database(database)
+            self._backend.create_database(database)
+        self._catalogue.default = database
+        body = {"status": "ok", "db": database.name, "created": created}
+        return body, ("init_database", database.id, database.name)
+
+    def _drop_database(self, command: DropDatabase, index: int) -> Outcome:
+        database = self._catalogue.database(command.name)
+        for table in database.tables.values():
+            self._forget(table)
+        self._backend.drop_database(database)
+        self._catalogue.drop_database(database)
+        return {"status": "ok", "db": database.name}, ("drop_database", database.id)
+
+    def _create_table(self, command: CreateTable, index: int) -> Outcome:
+        database = self._catalogue.database(command.db)
+        check_name("table", command.table)
+        check_columns(command.columns)
+        table = database.tables.get(command.table.lower())
+        created = table is None
+        if table is None:
+            table = Table(index, database.id, command.table, command.columns)
+            database.tables[command.table.lower()] = table
+            self._backend.create_table(table)
+        elif not _same_columns(table, command):
+            names = ", ".join(column.name for column in table.columns)
+            raise Refused("table_exists", f"table {table.name} is there with other columns: {names}")
+        body = {"status": "ok", "db": database.name, "table": table.name, "created": created}
+        return body, ("create_table", table.id, table.name, table.columns if created else None)
+
+    def _delete_table(self, command: DeleteTable, index: int) -> Outcome:
+        table = self._catalogue.table(command.db, command.table)
+        database = self._catalogue.database(command.db)
+        self._forget(table)
+        del database.tables[table.name.lower()]
+        return {"status": "ok", "db": database.name, "table": table.name}, ("delete_table", table.id)
+
+    def _forget(self, table: Table) -> None:
+        self._backend.drop_table(table)
+        self.counted.discard(table)
+
+    # Rows.
+
+    def _insert(self, command: Insert, index: int) -> Outcome:
+        table = self._catalogue.table(command.db, command.table)
+        if not command.rows:
+            raise Refused("invalid_value", "rows: at least one row is needed")
+        if len(command.rows) == 1 and not command.upsert:
+            row_id, data = command.rows[0]
+            row = (row_id, index, *table.store(data))
+            if not self._backend.insert(table, row):
+                raise _row_exists(table, row_id)
+            table.row_count += 1
+            rows: list[StoredRow] = [row]
+        else:
+            rows = self._insert_many(table, command, index)
+        self.counted.add(table)
+        if command.single:
+            body = {"row_id": command.rows[0][0], "version": index, "index": index}
+        else:
+            body = {"row_ids": [row_id for row_id, _ in command.rows], "version": index, "index": index}
+        return body, ("insert", table.id, rows)
+
+    def _insert_many(self, table: Table, command: Insert, index: int) -> list[StoredRow]:
+        by_id = {row_id: (row_id, index, *table.store(data)) for row_id, data in command.rows}
+        if len(by_id) < len(command.rows) and not command.upsert:
+            raise Refused("row_exists", f"row {_first_twice(command)!r} is given twice in one insert")
+        rows = [by_id[row_id] for row_id in sorted(by_id)]  # rising keys are several times as fast
+        new = self._backend.insert_many(table, rows)
+        if new < len(rows) and not command.upsert:
+            there = next(row_id for row_id, _ in command.rows if self._backend.version(table, row_id) != index)
+            self._backend.delete_many(table, by_id, index)
+            raise _row_exists(table, there)
+        if new < len(rows):
+            self._backend.replace_many(table, rows)
+        table.row_count += new
+        return rows
+
+    def _update(self, command: Update, index: int) -> Outcome:
+        table = self._catalogue.table(command.db, command.table)
+        row = self._backend.get(table, command.row_id)
+        if row is None:
+            table.store(command.new_data)
+            raise _row_not_found(table, command.row_id)
+        _check_version(table, command, row[1])
+        values = list(row[2:])
+        table.merge(command.new_data, values)
+        self._check_size(table, values)
+        merged = (command.row_id, index, *values)
+        self._backend.replace_many(table, [merged])
+        return {"row_id": command.row_id, "version": index, "index": index}, ("update", table.id, merged)
+
+    def _check_size(self, table: Table, values: list[Any]) -> None:
+        limit = self._limits.row_bytes_max
+        # Escaping makes at most six bytes of one, so most rows need no second look.
+        most = sum(len(column.name) + 4 for column in table.columns) + sum(
+            6 * len(value.encode()) + 2 if type(value) is str else len(value) if type(value) is bytes else 24 for value in values
+        )
+        if most <= limit:
+            return
+        size = row_bytes({column.name: load(value) for column, value in zip(table.columns, values, strict=True)})
+        if size > limit:
+            raise Refused("invalid_value", f"the row would have {size} bytes with the new data; at most {limit} are allowed")
+
+    def _delete(self, command: Delete, index: int) -> Outcome:
+        table = self._catalogue.table(command.db, command.table)
+        version = self._backend.version(table, command.row_id)
+        if version is None:
+            raise _row_not_found(table, command.row_id)
+        _check_version(table, command, version)
+        self._backend.delete(table, command.row_id)
+        table.row_count -= 1
+        self.counted.add(table)
+        return {"row_id": command.row_id, "version": index, "index": index}, ("delete", table.id, command.row_id, version)
+
+
+def _same_columns(table: Table, command: CreateTable) -> bool:
+    there = [(column.name.lower(), column.type, column.index) for column in table.columns]
+    return there == [(column.name.lower(), column.type, column.index) for column in command.columns]
+
+
+def _row_exists(table: Table, row_id: str) -> Refused:
+    return Refused("row_exists", f"table {table.name} has a row {row_id!r} already; update it, or insert with upsert")
+
+
+def _row_not_found(table: Table, row_id: str) -> Refused:
+    return Refused("row_not_found", f"table {table.name} has no row {row_id!r}")
+
+
+def _check_version(table: Table, command: Update | Delete, version: int) -> None:
+    if command.if_version is not None and command.if_version != version:
+        raise Refused("version_mismatch", f"row {command.row_id!r} of table {table.name} has version {version}, not {command.if_version}")
+
+
+def _first_twice(command: Insert) -> str:
+    seen: set[str] = set()
+    for row_id, _ in command.rows:
+        if row_id in seen:
+            return row_id
+        seen.add(row_id)
+    raise AssertionError("no row is given twice")

@@ -1,0 +1,92 @@
+"""What the log knows in memory: its base, where each entry is, who is a member. The same code replays a log and lives on.
+
+Segments are numbered; an entry's position is `segment << 32 | offset`. Later entries lie behind earlier ones, also after entries were
+replaced, so positions only grow along the log.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+
+from ddbd.errors import Corrupt
+from ddbd.raft.types import Entry, EntryKind, HardState, Membership, SnapshotMeta
+from ddbd.storage import Recovered
+
+OFFSET_BITS = 32
+
+
+class LogState:
+    def __init__(self, base: SnapshotMeta, generation: int, hard_state: HardState) -> None:
+        self.base = base
+        self.generation = generation
+        self.hard_state = hard_state
+        self.memberships: list[tuple[int, Membership]] = []  # of the entries held, by index
+        # For the entries base.index+1 .. last_index:
+        self.positions = array("Q")
+        self.lengths = array("I")  # of the whole record
+        self.terms = array("Q")
+
+    @property
+    def last_index(self) -> int:
+        return self.base.index + len(self.positions)
+
+    def position(self, index: int) -> int:
+        return self.positions[index - self.base.index - 1]
+
+    def term(self, index: int) -> int:
+        """Of an entry held, or of the base."""
+        return self.base.term if index == self.base.index else self.terms[index - self.base.index - 1]
+
+    def membership_at(self, index: int) -> Membership:
+        return next((m for place, m in reversed(self.memberships) if place <= index), self.base.membership)
+
+    def add(self, entry: Entry, position: int, length: int) -> None:
+        """Appends the entry, or replaces the one at its index and all behind. Raises Corrupt when there would be a gap."""
+        if not self.base.index < entry.index <= self.last_index + 1:
+            raise Corrupt(f"the log has entry {entry.index} where {self.base.index + 1} to {self.last_index + 1} can follow")
+        if entry.index <= self.last_index:
+            self.truncate(entry.index)
+        if entry.term < self.term(entry.index - 1):
+            raise Corrupt(f"the log's term goes back from {self.term(entry.index - 1)} to {entry.term} at entry {entry.index}")
+        self.positions.append(position)
+        self.lengths.append(length)
+        self.terms.append(entry.term)
+        if entry.kind is EntryKind.MEMBERSHIP:
+            self.memberships.append((entry.index, Membership.from_bytes(entry.data)))
+
+    def truncate(self, index: int) -> None:
+        """Forgets the entries from `index` on."""
+        keep = index - self.base.index - 1
+        del self.positions[keep:], self.lengths[keep:], self.terms[keep:]
+        while self.memberships and self.memberships[-1][0] >= index:
+            self.memberships.pop()
+
+    def rebase(self, base: SnapshotMeta) -> None:
+        """Forgets the entries up to base.index, which are held."""
+        drop = base.index - self.base.index
+        del self.positions[:drop], self.lengths[:drop], self.terms[:drop]
+        self.memberships = [item for item in self.memberships if item[0] > base.index]
+        self.base = base
+
+    def install(self, meta: SnapshotMeta, generation: int) -> None:
+        """Raft figure 13, rules 6 and 7: what follows the snapshot's place is kept where the log has that very place."""
+        if meta.index < self.base.index:
+            pass  # read again after compaction went past it: what it kept is still there, behind the base
+        elif self.keeps_behind(meta):
+            self.rebase(meta)
+        else:
+            self.truncate(self.base.index + 1)
+            self.base = meta
+        self.generation = generation
+
+    def keeps_behind(self, meta: SnapshotMeta) -> bool:
+        """Whether there are entries behind the snapshot's place that an install keeps."""
+        return self.base.index <= meta.index < self.last_index and self.term(meta.index) == meta.term
+
+    def last_index_before(self, segment: int) -> int:
+        """The last index that is held in segments before this one; base.index where there is none."""
+        return self.base.index + bisect_left(self.positions, segment << OFFSET_BITS)
+
+    def recovered(self) -> Recovered:
+        return Recovered(self.hard_state, self.base, self.last_index, tuple(self.memberships), self.generation)

@@ -1,0 +1,162 @@
+"""Reading the log's segments when a node starts.
+
+A segment gets its final name only after its header was synced, and the next one is begun only after the last batch of this one was. So:
+
+* all segments but the newest must be good to the end: the next header names the crc of the record before it;
+* the newest may end in a torn write (see `records.judge_tail`), which is cut; any other damage is Corrupt;
+* leftovers under temporary names were never part of the log.
+
+Cutting writes zeros over the torn bytes and then a record of its own, so that the next recovery sees a finished batch there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ddbd.errors import Corrupt
+from ddbd.storage import records
+from ddbd.storage.disk import Disk, DiskFile
+from ddbd.storage.logstate import OFFSET_BITS, LogState
+
+HEADER_BYTES_MAX = 64 * 1024  # far above a header with the longest membership
+
+_NAME = re.compile(r"(\d{16})\.seg")
+
+
+def segment_name(number: int) -> str:
+    return f"{number:016d}.seg"
+
+
+class Segment(NamedTuple):
+    number: int
+    file: DiskFile
+    header: records.Header
+
+
+class Tail(NamedTuple):
+    """Where the next record goes, and what it continues."""
+
+    offset: int
+    crc: int
+    batch: int  # of the last good record
+    final: bool  # whether that record ended its batch
+    torn_bytes: int  # behind `offset`, to be cut
+
+
+class Replay:
+    """Reads segment after segment into `state`."""
+
+    def __init__(self) -> None:
+        self.state: LogState | None = None
+        self.segments: list[Segment] = []
+        self.tail = Tail(0, 0, 0, True, 0)
+
+    def segment(self, name: str, number: int, file: DiskFile, newest: bool) -> None:
+        data = file.read(0, file.size())
+        header, record = _header(name, number, data)
+        self.segments.append(Segment(number, file, header))
+        self._follow(name, header, record)
+        offset, crc, batch, final = record.end, record.crc, record.batch, True
+        while (found := records.parse(data, offset, header.salt)) is not None:
+            if found.prev != crc or found.batch != (batch + 1 if final else batch):
+                raise Corrupt(f"log {name}: the record at byte {offset} does not follow the one before it")
+            self._take(name, number, found)
+            offset, crc, batch, final = found.end, found.crc, found.batch, found.final
+        torn_bytes = len(data.rstrip(b"\0")) - offset
+        if torn_bytes > 0:
+            self._judge(name, data, offset, batch if not final else batch + 1, header.salt, newest)
+        elif newest is False and not final:
+            raise Corrupt(f"log {name}: the last batch has no end, and a later segment follows")
+        self.tail = Tail(offset, crc, batch, final, max(torn_bytes, 0))
+
+    def _follow(self, name: str, header: records.Header, record: records.Record) -> None:
+        """The header continues what came before, or begins the log."""
+        if self.state is None:
+            self.state = LogState(header.place, header.generation, header.hard_state)
+            return
+        if header.number != self.segments[-2].number + 1:
+            raise Corrupt(f"log {name}: the segment before it is missing")
+        if record.prev != self.tail.crc or record.batch != self.tail.batch + 1:
+            raise Corrupt(f"log {name}: the segment before it lacks its last records")
+        if header.installed:
+            self.state.install(header.place, header.generation)
+        elif not self.state.base.index <= header.index <= self.state.last_index or self.state.term(header.index) != header.term:
+            raise Corrupt(f"log {name}: it follows entry {header.index} of term {header.term}, which the log does not hold")
+        self.state.hard_state = header.hard_state
+
+    def _take(self, name: str, number: int, record: records.Record) -> None:
+        assert self.state is not None
+        if record.kind == records.ENTRY:
+            entry = records.decode_entry(record.payload)
+            self.state.add(entry, number << OFFSET_BITS | record.start, record.end - record.start)
+        elif record.kind == records.HARD_STATE:
+            self.state.hard_state = records.decode_hard_state(record.payload)
+        else:
+            raise Corrupt(f"log {name}: a record of the unknown kind {record.kind} at byte {record.start}")
+
+    def _judge(self, name: str, data: bytes, offset: int, batch: int, salt: int, newest: bool) -> None:
+        if not newest:
+            raise Corrupt(f"log {name}: the record at byte {offset} is bad, and a later segment follows")
+        why = records.judge_tail(data, offset, batch, salt)
+        if why is not None:
+            raise Corrupt(f"log {name}: {why}; restore this node from its peers")
+
+
+def replay(disk: Disk, folder: str) -> Replay:
+    """Reads the whole log; the state is None in a folder without one. Raises Corrupt; OSError passes through."""
+    result = Replay()
+    names = disk.listdir(folder)
+    leftovers = [name for name in names if name.endswith(".tmp")]
+    for name in leftovers:
+        disk.unlink(f"{folder}/{name}")
+    files = {int(match[1]): disk.open(f"{folder}/{match[0]}") for match in map(_NAME.fullmatch, names) if match}
+    first = max((_first_of(segment_name(number), number, file) for number, file in files.items()), default=0)
+    for number in sorted(files):
+        if number < first:  # the power went while these were dropped
+            files.pop(number).close()
+            disk.unlink(f"{folder}/{segment_name(number)}")
+            disk.sync_dir(folder)
+    for number, file in files.items():
+        result.segment(segment_name(number), number, file, newest=number == max(files))
+    return result
+
+
+def _first_of(name: str, number: int, file: DiskFile) -> int:
+    return _header(name, number, file.read(0, HEADER_BYTES_MAX))[0].first
+
+
+def _header(name: str, number: int, data: bytes) -> tuple[records.Header, records.Record]:
+    record = records.parse(data, 0, 0)
+    if record is None or record.kind != records.SEGMENT:
+        raise Corrupt(f"log {name}: the header is damaged; restore this node from its peers")
+    header = records.decode_header(record.payload)
+    if header.number != number:
+        raise Corrupt(f"log {name}: the header says segment {header.number}")
+    return header, record
+
+
+def create_segment(disk: Disk, folder: str, size_bytes: int, header: records.Header, prev: int, batch: int) -> tuple[Segment, Tail]:
+    """A new segment, whole under its final name or not there at all."""
+    data, crc = records.encode(records.SEGMENT, True, records.encode_header(header), prev, batch, 0)
+    name = segment_name(header.number)
+    file = disk.create(f"{folder}/{name}.tmp")
+    allocate(file, size_bytes, len(data))
+    file.write(0, data)
+    file.sync()
+    disk.rename(f"{folder}/{name}.tmp", f"{folder}/{name}")
+    disk.sync_dir(folder)
+    return Segment(header.number, file, header), Tail(len(data), crc, batch, True, 0)
+
+
+def allocate(file: DiskFile, size_bytes: int, needed_bytes: int) -> None:
+    """Less than a whole segment where the disk has no room for it: the log must go on while the reserve lasts."""
+    while True:
+        try:
+            file.allocate(size_bytes)
+        except OSError:
+            if size_bytes <= needed_bytes:
+                raise
+            size_bytes = max(needed_bytes, size_bytes // 4)
+        else:
+            return

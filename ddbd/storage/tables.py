@@ -1,0 +1,191 @@
+"""The tables on disk: the state machine over SQLite, and who may read it how.
+
+The writer's connection also serves point reads: its page cache is the warm one (another connection's is emptied by each commit). Scans
+have connections of their own, so that their read transactions do not hold the writer. After the first failure everything is refused:
+SQLite would go on as if nothing had happened, and a commit that failed may be there again after a restart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from ddbd.commands import Applied, Value
+from ddbd.config import Limits
+from ddbd.errors import Fatal, NotReady, StorageFailed
+from ddbd.raft.types import Entry, Membership
+from ddbd.storage import Query, SnapshotFile, TableInfo
+from ddbd.storage.machine import HASH_FORMAT, Machine
+from ddbd.storage.maintenance import Checkpoints, make_snapshot
+from ddbd.storage.scan import Plan, SqliteScan, check_limit
+from ddbd.storage.sqlite import as_fatal, read_connection
+from ddbd.storage.sqlite_backend import SqliteBackend
+from ddbd.storage.threads import InlineThreads, Threads
+from ddbd.storage.values import load_row
+
+READERS_KEPT = 8
+
+
+class SqliteTables:
+    """`storage.Tables`. Snapshots go to files in `outgoing`."""
+
+    def __init__(
+        self,
+        path: str,
+        outgoing: str,
+        limits: Limits,
+        clock: Callable[[], float],
+        threads: Callable[[str], Threads] = lambda name: InlineThreads(),
+        founders: Membership | None = None,
+    ) -> None:
+        """Opens or creates the file. Raises Corrupt, StorageFailed."""
+        self.path = path
+        self._outgoing = outgoing
+        self._limits = limits
+        self._clock = clock
+        self._failed: Fatal | None = None
+        self._closed = False
+        self._backend = SqliteBackend(path, create=not os.path.exists(path))
+        self._machine = Machine(self._backend, limits, founders)
+        self._idle: list[apsw.Connection] = []
+        self._scans: set[SqliteScan] = set()
+        self._checkpoint_threads = threads("checkpoint")
+        self._snapshot_threads = threads("snapshot")
+        self._snapshots = 0
+        self._checkpoints = Checkpoints(path, self._backend.connection, self._checkpoint_threads, self._machine.place)
+
+    @property
+    def applied_index(self) -> int:
+        return self._machine.index
+
+    @property
+    def applied_term(self) -> int:
+        return self._machine.term
+
+    @property
+    def applied_stamp(self) -> int:
+        return self._machine.stamp
+
+    @property
+    def membership(self) -> Membership | None:
+        return self._machine.membership
+
+    @property
+    def default_database(self) -> str | None:
+        default = self._machine.catalogue.default
+        return None if default is None else default.name
+
+    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
+        """See `storage.Tables`. Raises StorageFailed or Corrupt, then and ever after."""
+        self._check()
+        return self._guarded(lambda: self._machine.apply(entries))  # type: ignore[no-any-return]
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        try:
+            return self._backend.guarded(call)
+        except Fatal as error:
+            self._failed = error
+            raise
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise StorageFailed(f"{self.path}: failed before: {self._failed.detail}")
+        if self._closed:
+            raise NotReady("these tables are closed")
+
+    # Reading.
+
+    def table(self, db: str | None, name: str) -> TableInfo:
+        catalogue = self._machine.catalogue
+        return catalogue.table(db, name).info(catalogue.database(db).name)
+
+    def databases(self) -> list[tuple[str, list[TableInfo]]]:
+        return self._machine.catalogue.listing()
+
+    def row(self, db: str | None, table: str, row_id: str) -> tuple[Value, ...] | None:
+        self._check()
+        found = self._machine.catalogue.table(db, table)
+        row = self._guarded(lambda: self._backend.get(found, row_id))
+        return None if row is None else load_row(row)
+
+    def scan(self, query: Query) -> SqliteScan:
+        """See `storage.Tables`."""
+        self._check()
+        check_limit(query)
+        plan = Plan(self._machine.catalogue.table(query.db, query.table), query)
+        connection = self._idle.pop() if self._idle else read_connection(self.path)
+        scan: SqliteScan = self._guarded(lambda: SqliteScan(plan, connection, self._release, self._clock, self._limits.scan_seconds))
+        self._scans.add(scan)
+        return scan
+
+    def _release(self, scan: SqliteScan, connection: apsw.Connection) -> None:
+        self._scans.discard(scan)
+        try:
+            connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            self._failed = as_fatal(self.path, error)
+        if self._closed or self._failed is not None or len(self._idle) >= READERS_KEPT:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def open_sequences(self, origin: str) -> tuple[int, int, list[tuple[int, int]]]:
+        window = self._machine.windows.get(origin)
+        return (0, 0, []) if window is None else (window.boot, window.floor, window.ranges())
+
+    def registered(self, origin: str) -> tuple[int, int] | None:
+        window = self._machine.windows.get(origin)
+        return None if window is None else (window.boot, window.nonce)
+
+    def state_hash(self, index: int) -> bytes | None:
+        return self._machine.state_hash(index)
+
+    # Upkeep.
+
+    def checkpoint(self) -> Deferred[Any]:
+        """See `storage.Tables`. Scans that outlived their time are ended first: they would hold the WAL."""
+        self._check()
+        for scan in [scan for scan in self._scans if scan.too_old]:
+            scan.close()
+        return self._checkpoints.run()
+
+    def snapshot(self) -> Deferred[SnapshotFile]:
+        """See `storage.Tables`."""
+        self._check()
+        self._snapshots += 1
+        token = f"{self.applied_term}-{self.applied_index}-{self._snapshots}"
+        target = f"{self._outgoing}/{token}.db"
+        return self._snapshot_threads.defer(lambda: make_snapshot(self.path, target, token))
+
+    def counters(self) -> dict[str, Any]:
+        return {
+            "idempotency_keys": self._machine.keys,
+            "idempotency_keys_max": self._limits.idempotency_keys_max,
+            "tables_bytes": _size(self.path),
+            "wal_bytes": _size(self.path + "-wal"),
+            "scans_open": len(self._scans),
+            "hash_format": HASH_FORMAT.decode(),
+        }
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._checkpoints.closed = True
+        self._checkpoint_threads.close()
+        self._snapshot_threads.close()
+        for scan in list(self._scans):
+            scan.close()
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+        self._checkpoints.close()
+        self._backend.close()
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0

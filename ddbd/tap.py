@@ -1,0 +1,248 @@
+"""`twistd -n ddb`: the options, and the one place where the rooms are joined.
+
+The order carries meaning. First what can be refused without touching anything: the options, the config, the port. Then the data
+directory: its lock, its identity. The log and the tables are opened once the node knows its cluster; until then it answers /ping,
+/raft/hello and /raft/adopt, and everything else with 503. At the end it is the other way round: hand leadership over, answer who still
+waits, close the streams, then the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+import ddbd
+from ddbd.cluster.formation import Formation
+from ddbd.cluster.heartbeat import Heartbeat
+from ddbd.cluster.peers import peer_client
+from ddbd.cluster.resource import RaftResource
+from ddbd.cluster.snapshots import Snapshots
+from ddbd.cluster.streams import Streams
+from ddbd.config import Config, Node, load_config
+from ddbd.errors import ConfigError, Fatal
+from ddbd.listen import adopt, bind
+from ddbd.raft.types import Membership, NodeId
+from ddbd.replica import Replica, World
+from ddbd.replica.standby import Standby
+from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, open_store, read_identity, write_identity
+from ddbd.web.site import make_resource, make_site
+
+logger = Logger(namespace="ddbd")
+
+SWITCH_INTERVAL_SECONDS = 0.0005  # a thread that comes back from the disk waits at most so long for the interpreter
+GOODBYE_SECONDS = 0.1  # for the last answers to leave before their connections are closed
+
+
+class Options(usage.Options):
+    """The command line of one node. A mistake is one sentence, without the usage text."""
+
+    synopsis = "Usage: twistd -n ddb [--port N | --node ID] [--config PATH] [--data-dir DIR]"
+    optParameters: ClassVar = [
+        ["port", "p", None, "Run the node of the config whose address has this port."],
+        ["node", None, None, "Run the node with this id."],
+        ["config", "c", "config.json", "The cluster: its nodes and their addresses."],
+        ["data-dir", "d", None, "Where this node keeps its data. Default: data/<id> beside the config file."],
+    ]
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""
+        sys.stdout.write(f"ddbd {ddbd.__version__}\n")
+        sys.exit(0)
+
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            refuse(f"{words[0]!r} is no option; the options are --port, --node, --config, --data-dir and --version")
+
+    def postOptions(self) -> None:
+        """Several nodes start from one folder: no twistd.pid unless asked for."""
+        parent = self.parent
+        if parent is not None and parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
+            parent["pidfile"] = ""
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Ends before anything is touched: the sentence on stderr, exit status 1."""
+    sys.exit(f"ddb: {sentence}")
+
+
+def choose_node(config: Config, port: str | None, node_id: str | None) -> Node:
+    """Raises ConfigError where the options name no node, or two."""
+    if port is not None and not (port.isascii() and port.isdecimal()):
+        raise ConfigError(f"--port: {port!r} is no port; use a number from 1 to 65535")
+    if node_id is not None:
+        node = config.node(node_id)
+        if port is not None and node.port != int(port):
+            raise ConfigError(f"--port {port} and --node {node_id} disagree: node {node_id} has port {node.port} in {config.path}")
+        return node
+    if port is not None:
+        return config.node_at_port(int(port))
+    if len(config.nodes) == 1:
+        return config.nodes[0]
+    raise ConfigError(f"{config.path} has {len(config.nodes)} nodes; say which one this is with --port or --node")
+
+
+def makeService(options: Options) -> IService:
+    """Raises SystemExit with one sentence for what an operator can mend."""
+    try:
+        config = load_config(Path(options["config"]))
+        node = choose_node(config, options["port"], options["node"])
+        sockets = bind(node.bind, node.port)
+        data_dir = Path(options["data-dir"] or config.path.parent / "data" / node.id).absolute()
+        return Daemon(_world_reactor(), config, node, data_dir, sockets, random.SystemRandom())
+    except (ConfigError, Fatal) as error:
+        refuse(error.detail)
+
+
+def _world_reactor() -> Any:
+    """The reactor, on monotonic time: a step of the wall clock must neither fire its timers nor freeze them."""
+    from twisted.internet import reactor
+
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    return reactor
+
+
+class IdentityFile:
+    """The formation's way to the data directory."""
+
+    def __init__(self, path: Path, node_id: NodeId) -> None:
+        self._path = path
+        self._node_id = node_id
+
+    def read(self) -> Identity | None:
+        return read_identity(self._path)
+
+    def write(self, cluster_id: str, life: str, formed: bool) -> Identity:
+        identity = Identity(FORMAT, cluster_id, self._node_id, life, formed)
+        write_identity(self._path, identity)
+        return identity
+
+
+class Daemon(Service):
+    """Joins the rooms of one node, and takes them apart in the right order."""
+
+    def __init__(self, reactor: Any, config: Config, node: Node, data_dir: Path, sockets: list[socket.socket], rng: random.Random) -> None:
+        """Raises ConfigError for a data directory that is in use, or another node's; Corrupt for one that cannot be read."""
+        identity = read_identity(data_dir)
+        if identity is not None and identity.node_id != node.id:
+            raise ConfigError(f"{data_dir}: belongs to node {identity.node_id}, this is node {node.id}; give --data-dir or mend the config")
+        self._reactor = reactor
+        self._config = config
+        self._node = node
+        self._data_dir = data_dir
+        self._sockets = sockets
+        self._rng = rng
+        self._lock = DirectoryLock(data_dir)
+        self._client = peer_client(reactor, config)
+        self._peers_resource = RaftResource()
+        self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
+        self._site = make_site(Standby(config, node.id), config, reactor, {b"raft": self._peers_resource})
+        self._ports: list[Any] = []
+        self._replica: Replica | None = None
+        self._streams: Streams | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._store: Any = None
+
+    # Coming up.
+
+    def startService(self) -> None:
+        super().startService()
+        self._peers_resource.putChild(b"hello", self._formation.hello_resource)
+        self._peers_resource.putChild(b"adopt", self._formation.adopt_resource)
+        self._ports = adopt(self._reactor, self._sockets, self._site)
+        logger.info("node {id} serves {address}, its data is in {path}", id=self._node.id, address=self._node.address, path=self._data_dir)
+        if self._config.insecure:
+            logger.warn("insecure: everyone who reaches this node can read and write; there are no users and no TLS yet")
+        formed = self._formation.start()
+        formed.addCallback(self._run)
+        formed.addErrback(self._failed)
+
+    def _run(self, identity: Any) -> None:
+        founders = Membership.of(self._config.node_ids)
+        clock = self._reactor.seconds
+        limits = self._config.limits
+        self._store = open_store(self._data_dir, identity, limits, self._reactor, clock, founders=founders, lock=self._lock)
+        args = (self._reactor, self._config, self._node.id, identity.cluster_id, self._rng, self._client)
+        snapshots = Snapshots(*args, blocking=deferToThread)
+        streams = self._streams = Streams(*args, self._receive, self._peer_refused, self._peer_connected)
+        world = World(
+            peers=streams,
+            carrier=snapshots,
+            clock=self._reactor,
+            dice=self._rng,
+            on_fatal=self._die,
+            log_event=lambda text: logger.info("{text}", text=text),
+        )
+        self._replica = Replica(self._config, self._node.id, self._store, world)
+        self._peers_resource.putChild(b"stream", streams.resource)
+        self._peers_resource.putChild(b"snapshot", snapshots.resource)
+        root, api = make_resource(self._replica, self._reactor, {b"raft": self._peers_resource})
+        self._site.serve(root, api)
+        streams.start()
+        self._heartbeat = Heartbeat(self._reactor, self._config.timing.tick_ms, self._replica.tick, self._failed)
+        self._heartbeat.start()
+
+    def _receive(self, message: Any) -> None:
+        if self._replica is not None:
+            self._replica.receive(message)
+
+    def _peer_refused(self, peer: NodeId) -> None:
+        if self._replica is not None:
+            self._replica.peer_refused(peer)
+
+    def _peer_connected(self, peer: NodeId) -> None:
+        if self._replica is not None:
+            self._replica.peer_connected(peer)
+
+    # The end.
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) and not self.running:
+            return
+        self._die(failure.value or Fatal("a failure without a reason"))
+
+    def _die(self, error: BaseException) -> None:
+        """One clear line, and no step more: what the disk holds is read again by the next process."""
+        detail = error.detail if isinstance(error, Fatal | ConfigError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, Fatal | ConfigError):
+            logger.failure("a broken invariant", Failure(error))
+        sys.stderr.write(f"ddb: node {self._node.id} stops: {detail}\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._formation.stop()
+        self._site.stopping = True
+        # The port stays open while leadership is handed over: nobody may take a node that still leads for dead.
+        if self._replica is not None:
+            await self._replica.drain()
+        await gatherResults([port.stopListening() for port in self._ports])
+        await deferLater(self._reactor, GOODBYE_SECONDS, lambda: None)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        if self._replica is not None:
+            self._replica.halt()
+        if self._streams is not None:
+            await self._streams.stop()
+        if self._store is not None:
+            self._store.close()
+        else:
+            self._lock.release()
+        logger.info("node {id} has stopped", id=self._node.id)

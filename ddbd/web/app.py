@@ -1,0 +1,260 @@
+"""The calls: one route each, and a handler that parses, makes one call, and shapes the answer. The contract is the table of them.
+
+What goes wrong is raised and comes out as a problem (`problems`); an error that nobody foresaw is logged under a random id, and the client
+is told the id alone. A client that goes away cancels its call, which gives up the wait and closes the scan, but never undoes a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, NamedTuple
+
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import RequestRedirect
+
+from ddbd.commands import AnyCommand
+from ddbd.errors import DdbError, Fatal, NotLeader, Refused
+from ddbd.web import reads, shape
+from ddbd.web.backend import Backend
+from ddbd.web.canonical import decode_object
+from ddbd.web.door import Head, load_type
+from ddbd.web.fingerprint import fingerprint_of
+from ddbd.web.ids import RowIds
+from ddbd.web.load import LOAD, load
+from ddbd.web.parameters import Parameters
+from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
+from ddbd.web.reply import Reply, cut, json_reply, send, set_head
+
+WRITE = frozenset({"db", "timeout", "forward"})
+
+_DATABASE = frozenset({"db_name"})
+_TABLE = _DATABASE | {"table_name"}
+_ROW = _TABLE | {"row_id"}
+
+Handler = Callable[["Api", Any], Awaitable[Reply]]
+
+
+class Write(NamedTuple):
+    """What every write brings along."""
+
+    fields: shape.Fields
+    deadline: float  # on the clock
+    forward: bool
+    key: str
+    fingerprint: bytes
+
+
+def answering(handler: Handler) -> Callable[[Api, Any], Coroutine[Any, Any, None]]:
+    """A handler's reply is sent; its error comes to `Api.failed` by way of Klein."""
+
+    @wraps(handler)
+    async def answer(self: Api, request: Any) -> None:
+        reply = await handler(self, request)
+        await send(request, reply, self.reply_headers())
+
+    return answer
+
+
+class Api:
+    """`entropy(n)` gives n random bytes, for the ids of errors."""
+
+    app = Klein()
+    app.url_map.merge_slashes = False  # it would redirect, to whatever host the client named
+    log = Logger()
+
+    def __init__(self, backend: Backend, clock: IReactorTime, ids: RowIds, entropy: Callable[[int], bytes]) -> None:
+        self.backend = backend
+        self.entropy = entropy
+        self._clock = clock
+        self._ids = ids
+        self._limits = backend.config.limits
+
+    # Tables.
+
+    @app.route("/init_database", methods=["POST"])
+    @answering
+    async def init_database(self, request: Any) -> Reply:
+        write = self._write(request, _DATABASE | {"user", "password", "host"})
+        return await self._propose_at_master(write, shape.init_database(write.fields))
+
+    @app.route("/drop_database", methods=["POST"])
+    @answering
+    async def drop_database(self, request: Any) -> Reply:
+        write = self._write(request, _DATABASE)
+        return await self._propose_at_master(write, shape.drop_database(write.fields))
+
+    @app.route("/create_table", methods=["POST"])
+    @answering
+    async def create_table(self, request: Any) -> Reply:
+        write = self._write(request, _TABLE | {"columns"})
+        return await self._propose_at_master(write, shape.create_table(write.fields))
+
+    @app.route("/delete_table", methods=["POST"])
+    @answering
+    async def delete_table(self, request: Any) -> Reply:
+        write = self._write(request, _TABLE)
+        return await self._propose_at_master(write, shape.delete_table(write.fields))
+
+    # Rows.
+
+    @app.route("/insert", methods=["POST"])
+    @answering
+    async def insert(self, request: Any) -> Reply:
+        if load_type(_head(request)) is not None:
+            return await self._load(request)
+        write = self._write(request, _ROW | {"data", "rows", "upsert"})
+        return await self._propose(write, shape.insert(write.fields, self._ids))
+
+    @app.route("/update", methods=["POST"])
+    @answering
+    async def update(self, request: Any) -> Reply:
+        write = self._write(request, _ROW | {"new_data", "if_version"})
+        return await self._propose(write, shape.update(write.fields))
+
+    @app.route("/delete_record", methods=["POST"])
+    @answering
+    async def delete_record(self, request: Any) -> Reply:
+        write = self._write(request, _ROW | {"if_version"})
+        return await self._propose(write, shape.delete_record(write.fields))
+
+    @app.route("/select", methods=["GET"])
+    @answering
+    async def select(self, request: Any) -> Reply:
+        return await reads.read(self.backend, self._clock, reads.select_read(request, self._limits))
+
+    @app.route("/search", methods=["GET"])
+    @answering
+    async def search(self, request: Any) -> Reply:
+        return await reads.read(self.backend, self._clock, reads.search_read(request, self._limits))
+
+    # The node.
+
+    @app.route("/ping", methods=["GET"])
+    @answering
+    async def ping(self, request: Any) -> Reply:
+        return json_reply({"status": "ok", "node": self.backend.node_id})
+
+    @app.route("/healthz", methods=["GET"])
+    @answering
+    async def healthz(self, request: Any) -> Reply:
+        return _health("unhealthy", self.backend.unhealthy_reason())
+
+    @app.route("/readyz", methods=["GET"])
+    @answering
+    async def readyz(self, request: Any) -> Reply:
+        return _health("not_ready", self.backend.unready_reason())
+
+    @app.route("/status", methods=["GET"])
+    @answering
+    async def status(self, request: Any) -> Reply:
+        return json_reply(self.backend.status())
+
+    # Writing.
+
+    def _write(self, request: Any, allowed: frozenset[str]) -> Write:
+        """Raises Refused. The fingerprint is of what came, before ids are filled in."""
+        path, _, query = request.uri.partition(b"?")
+        parameters = Parameters(query, WRITE)
+        key, db = _idempotency_key(request, self._limits.idempotency_key_chars_max), parameters.text("db")
+        timeout_seconds, forward = parameters.timeout_seconds(self._limits.timeout_seconds_max), parameters.flag("forward")
+        body = request.content.read()
+        values = decode_object(body, self._limits.json_depth_max)
+        fields = shape.Fields(values, allowed, None if db is None else shape.check_name("db", db), self._limits, len(body))
+        fingerprint = fingerprint_of(request.method, path, query, body) if key else b""
+        return Write(fields, self._clock.seconds() + timeout_seconds, forward, key, fingerprint)
+
+    async def _propose(self, write: Write, command: AnyCommand) -> Reply:
+        seconds = max(0.0, write.deadline - self._clock.seconds())
+        answer = await self.backend.propose(command, seconds, write.key, write.fingerprint)
+        if answer.code:
+            raise Refused(answer.code, answer.detail)
+        return json_reply(answer.body)
+
+    async def _propose_at_master(self, write: Write, command: AnyCommand) -> Reply:
+        """Held while there is no leader, like any write; at another node the client is sent to the leader."""
+        if not write.forward:
+            leader_id = await self.backend.wait_leader(max(0.0, write.deadline - self._clock.seconds()))
+            if leader_id != self.backend.node_id:
+                raise NotLeader(leader_id)
+        return await self._propose(write, command)
+
+    async def _load(self, request: Any) -> Reply:
+        parameters = Parameters(request.uri.partition(b"?")[2], LOAD)
+        key = _idempotency_key(request, self._limits.idempotency_key_chars_max)
+        return json_reply(await load(self.backend, self._ids, request, parameters, load_type(_head(request)) or b"", key))
+
+    # Headers and errors.
+
+    def reply_headers(self) -> list[tuple[bytes, bytes]]:
+        backend = self.backend
+        return [
+            (b"Ddb-Node", backend.node_id.encode("ascii")),
+            (b"Ddb-Term", b"%d" % backend.term),
+            (b"Ddb-Index", b"%d" % backend.applied_index),
+            (b"Cache-Control", b"no-store"),
+            (b"X-Content-Type-Options", b"nosniff"),
+        ]
+
+    @app.handle_errors(Exception)
+    async def failed(self, request: Any, failure: Failure) -> bytes | None:
+        """Klein writes what is returned and finishes the request, unless that is over."""
+        problem, headers = self._problem(request, failure)
+        if request.startedWriting:
+            await cut(request)
+            return None
+        reply = Reply(problem.status, problem.body(), CONTENT_TYPE, (*problem.headers, *headers))
+        if problem.status == 405 and request.method == b"OPTIONS":
+            reply = Reply(204, headers=tuple(headers))
+        set_head(request, reply, self.reply_headers())
+        return reply.body
+
+    def _problem(self, request: Any, failure: Failure) -> tuple[Problem, list[tuple[bytes, bytes]]]:
+        error = failure.value
+        if isinstance(error, NotLeader):
+            return self._elsewhere(request, error)
+        if isinstance(error, DdbError) and not isinstance(error, Fatal) and error.code in STATUSES:
+            return problem_of(error), []
+        if isinstance(error, MethodNotAllowed):
+            methods = sorted({*(error.valid_methods or ()), "OPTIONS"})
+            detail = f"this path takes {', '.join(methods)}; use one of them"
+            return problem_of(Refused("method_not_allowed", detail)), [(b"Allow", ", ".join(methods).encode("ascii"))]
+        if isinstance(error, RequestRedirect | HTTPException):
+            detail = (
+                "there is nothing at this path; the calls are /insert, /update, /delete_record, /select, /search and /status, among others"
+            )
+            return problem_of(Refused("not_found", detail)), []
+        error_id = self.entropy(8).hex()
+        self.log.failure("{method} {path} failed ({error_id})", failure, method=request.method, path=request.path, error_id=error_id)
+        return internal_problem(error_id), []
+
+    def _elsewhere(self, request: Any, error: NotLeader) -> tuple[Problem, list[tuple[bytes, bytes]]]:
+        master = self.backend.config.node(error.leader_id)
+        problem = problem_of(error)._replace(more={"master": {"id": master.id, "address": master.address}})
+        return problem, [(b"Location", master.url.encode("ascii") + request.uri)]
+
+
+def _idempotency_key(request: Any, chars_max: int) -> str:
+    """Empty without one. Raises Refused."""
+    values = request.requestHeaders.getRawHeaders(b"Idempotency-Key") or ()
+    if not values:
+        return ""
+    key = values[0]
+    if len(values) > 1 or not 1 <= len(key) <= chars_max or any(not 0x20 <= byte < 0x7F for byte in key):
+        raise Refused("invalid_value", f"Idempotency-Key is no key; give one of 1 to {chars_max} printable ASCII characters")
+    return str(key, "ascii")
+
+
+def _head(request: Any) -> Head:
+    return Head(request.method, request.uri, request.clientproto, lambda name: request.requestHeaders.getRawHeaders(name) or ())
+
+
+def _health(code: str, reason: str | None) -> Reply:
+    if reason is None:
+        return json_reply({"status": "ok"})
+    problem = problem_of(Refused(code, reason))
+    return Reply(problem.status, problem.body(), CONTENT_TYPE, tuple(problem.headers))

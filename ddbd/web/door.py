@@ -1,0 +1,182 @@
+"""What a request must be before anything looks at it: the checks that belong to every channel, whatever parses its bytes.
+
+A channel hands in the head when it is complete, before the body. The door refuses, or says what to do with the body. It keeps no state
+and touches no connection; framing (Content-Length, Transfer-Encoding, deadlines) is the channel's own matter.
+
+Why a Host must be ours: a page that a browser loaded from elsewhere can have its name point at 127.0.0.1 (DNS rebinding), and is of the
+same origin as this node then; only the Host still tells. Why an Origin must be ours on writes: any page may post to localhost without
+asking first, as long as it does not need the answer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Sequence
+from enum import Enum
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from ddbd.config import Config, Node
+from ddbd.errors import Refused
+
+READS = (b"GET", b"HEAD", b"OPTIONS")
+LOAD_PATH = b"/insert"
+LOAD_TYPES = (b"application/x-ndjson", b"text/csv")
+
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(.*)", re.DOTALL)
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_NOT_VISIBLE = re.compile(rb"[^\x21-\x7e]|#")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+class Head(NamedTuple):
+    """`get(name)` gives all values of a field, in order; none when it is not there."""
+
+    method: bytes
+    target: bytes
+    version: bytes  # b"HTTP/1.1" or b"HTTP/1.0"
+    get: Callable[[bytes], Sequence[bytes]]
+
+
+class Kind(Enum):
+    CALL = "call"  # the body is kept up to its limit, then the call runs
+    LOAD = "load"  # the call runs at once and reads the body as it arrives
+    MOUNTED = "mounted"  # belongs to a resource of another room
+
+
+class Admission(NamedTuple):
+    target: bytes  # path and query, without scheme and authority
+    kind: Kind
+    body_bytes_max: int | None  # None: no limit of the whole
+    expects_continue: bool
+
+
+class Door:
+    """`mounted` are the first path segments that belong to other rooms: only the Host is checked for them."""
+
+    def __init__(self, config: Config, node: Node, mounted: Collection[bytes] = ()) -> None:
+        self._limits = config.limits
+        self._port = b"%d" % node.port
+        self._names = {b"localhost", _bare(node.host.encode()), *(_bare(host.encode()) for host in config.hosts if not _has_port(host))}
+        self._names_with_port = {host.encode().lower() for host in config.hosts if _has_port(host)}
+        self._known: set[bytes] = set()  # whole Host values that passed before; few, as all of them are ours
+        self._mounted = frozenset(mounted)
+
+    def admit(self, head: Head, content_length: int | None) -> Admission:
+        """Raises Refused with the code that says why. `content_length` is None for a chunked body."""
+        host = self._check_host(head)
+        target = self._check_target(head.target, host)
+        expects = _expects_continue(head)
+        kind = self._kind(head, target)
+        if kind is not Kind.MOUNTED:
+            if head.method not in READS:
+                _check_origin(head, host)
+            _check_encoding(head)
+        bytes_max = {Kind.CALL: self._limits.body_bytes_max, Kind.LOAD: None, Kind.MOUNTED: self._limits.message_bytes_max}[kind]
+        if bytes_max is not None and content_length is not None and content_length > bytes_max:
+            raise too_large(bytes_max)
+        return Admission(target, kind, bytes_max, expects)
+
+    def _kind(self, head: Head, target: bytes) -> Kind:
+        path = target.partition(b"?")[0]
+        if path[1:].partition(b"/")[0] in self._mounted:
+            return Kind.MOUNTED
+        return Kind.LOAD if path == LOAD_PATH and head.method == b"POST" and load_type(head) else Kind.CALL
+
+    def _check_host(self, head: Head) -> bytes:
+        hosts = head.get(b"Host")
+        if len(hosts) != 1:
+            how = "no Host" if not hosts else f"{len(hosts)} Hosts"
+            raise Refused("bad_request", f"the request has {how}; name this node once")
+        if hosts[0] not in self._known:
+            self._check_authority(hosts[0])
+            if len(self._known) < 100:
+                self._known.add(hosts[0])
+        return hosts[0]
+
+    def _check_authority(self, authority: bytes) -> None:
+        match = _HOST.fullmatch(authority)
+        if match is None:
+            raise Refused("bad_request", "Host is no name with a port; name this node, as in localhost:8080")
+        name, port = _bare(match[1]), match[2]
+        if authority.lower() in self._names_with_port:
+            return
+        if (name in self._names or _is_loopback(name)) and port in (None, self._port):
+            return
+        shown = authority[:80].decode("ascii")
+        raise Refused("misdirected", f"this node is not {shown}; use its address, localhost, or a name listed in the config under hosts")
+
+    def _check_target(self, target: bytes, host: bytes) -> bytes:
+        """The absolute form must be understood (RFC 9112, 3.2.2), but may name nobody else than the Host does."""
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is not None:
+            if absolute[1].lower() != host.lower():
+                raise Refused("bad_request", "the request target names another host than Host does; name this node in both")
+            target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+        if target == b"*":
+            return target
+        if not target.startswith(b"/") or _NOT_VISIBLE.search(target) or _BAD_ESCAPE.search(target):
+            raise Refused("bad_request", "the request target is no path with a query; escape what is no visible ASCII as %XX")
+        path = unquote_to_bytes(target.partition(b"?")[0]) if b"%" in target else target
+        if b"%" in target and (_CONTROL.search(path) or not _is_utf8(path)):
+            raise Refused("bad_request", "the path holds a control character or is not UTF-8; no path of this node does")
+        return target
+
+
+def load_type(head: Head) -> bytes | None:
+    """The format of a streaming load; None for any other content type, which means JSON."""
+    types = head.get(b"Content-Type")
+    kind = types[0].partition(b";")[0].strip().lower() if types else b""
+    return kind if kind in LOAD_TYPES else None
+
+
+def too_large(bytes_max: int) -> Refused:
+    return Refused("body_too_large", f"the body is larger than {bytes_max} bytes; send less at once, or use the streaming load")
+
+
+def _check_origin(head: Head, host: bytes) -> None:
+    """A browser sends these two; nobody else has to."""
+    sites = head.get(b"Sec-Fetch-Site")
+    if any(site.lower() not in (b"same-origin", b"none") for site in sites):
+        raise Refused("cross_origin", "a page of another origin may not write; call from this node's own pages, or from no browser")
+    for origin in head.get(b"Origin"):
+        scheme, _, authority = origin.lower().partition(b"://")
+        if scheme not in (b"http", b"https") or authority != host.lower():
+            raise Refused("cross_origin", "Origin is not this node; call from this node's own pages, or without Origin")
+
+
+def _check_encoding(head: Head) -> None:
+    if any(value.strip().lower() not in (b"", b"identity") for value in head.get(b"Content-Encoding")):
+        raise Refused("unsupported_media_type", "the body is compressed; send it as it is, without Content-Encoding")
+
+
+def _expects_continue(head: Head) -> bool:
+    expects = [value.strip().lower() for value in head.get(b"Expect")]
+    if any(value != b"100-continue" for value in expects):
+        raise Refused("expectation_failed", "only Expect: 100-continue is understood")
+    return bool(expects) and head.version == b"HTTP/1.1"
+
+
+def _bare(host: bytes) -> bytes:
+    return host.lower().removeprefix(b"[").removesuffix(b"]")
+
+
+def _has_port(host: str) -> bool:
+    return bool(re.search(r":[0-9]+$", host)) and (host.count(":") == 1 or "]:" in host)
+
+
+def _is_loopback(host: bytes) -> bool:
+    try:
+        return ipaddress.ip_address(host.decode("ascii")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,192 @@
+"""The body of a streaming load, cut into records and read as rows. Chunks come as they come; no more than one record is held over.
+
+Lines of JSON: each one flat row, as a select gives it (`{"row_id": "1", "name": "Ahmed"}`), or `{"row_id": …, "data": {…}}` as an insert
+takes it, unless the table has a column `data`: then every line is flat. `row_id` may be left out. Empty lines count but hold no row.
+
+CSV (RFC 4180, also with bare LF): the first record names the columns, `row_id` among them or not. Nothing between two commas is null, `""`
+the empty text. A value is what its column's type says: text and any as they stand; integer, real, boolean and json as JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+from ddbd.commands import Row, Value
+from ddbd.config import Limits
+from ddbd.errors import Refused
+from ddbd.storage import TableInfo
+from ddbd.web.canonical import decode, decode_object, kind, quoted
+from ddbd.web.ids import RowIds
+from ddbd.web.shape import check_row_id
+
+_FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\Z)')
+
+_JSON_TYPES: dict[str, tuple[type, ...]] = {"integer": (int,), "real": (int, float), "boolean": (bool,)}
+
+
+class Record(NamedTuple):
+    number: int  # of the row in the load, from 1
+    raw: bytes
+    row_id: str
+    data: Row
+
+
+class Records(Protocol):
+    number: int  # of the last row that was begun
+
+    def feed(self, chunk: bytes) -> Iterator[Record]:
+        """Raises Refused."""
+
+    def end(self) -> Iterator[Record]:
+        """What stands behind the last line's end."""
+
+
+class Lines:
+    """Cuts at LF; a line may be as long as a row with its row_id and their escapes."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._bytes_max = limits.row_bytes_max + limits.row_id_bytes_max + 1024
+        self._held = b""
+
+    def cut(self, chunk: bytes) -> list[bytes]:
+        *lines, self._held = (self._held + chunk).split(b"\n")
+        for line in (*lines, self._held):
+            if len(line) > self._bytes_max:
+                raise Refused("invalid_value", f"a line has more than {self._bytes_max} bytes; a row has less")
+        return lines
+
+    def rest(self) -> bytes:
+        held, self._held = self._held, b""
+        return held
+
+
+class JsonRecords:
+    def __init__(self, info: TableInfo, limits: Limits, ids: RowIds) -> None:
+        self.number = 0
+        self._lines = Lines(limits)
+        self._limits = limits
+        self._ids = ids
+        self._always_flat = any(column.name.lower() == "data" for column in info.columns)
+
+    def feed(self, chunk: bytes) -> Iterator[Record]:
+        for line in self._lines.cut(chunk):
+            if line.strip():
+                yield self._record(line)
+
+    def end(self) -> Iterator[Record]:
+        line = self._lines.rest()
+        if line.strip():
+            yield self._record(line)
+
+    def _record(self, line: bytes) -> Record:
+        self.number += 1
+        row = decode_object(line, self._limits.json_depth_max)
+        row_id = check_row_id("row_id", row.pop("row_id"), self._limits) if "row_id" in row else self._ids.next()
+        if not self._always_flat and len(row) == 1 and "data" in row:
+            data = row["data"]
+            if not isinstance(data, dict):
+                raise Refused("invalid_value", f"data is {kind(data)}; give an object of columns and values")
+            row = data
+        return Record(self.number, line, row_id, row)
+
+
+class CsvRecords:
+    def __init__(self, info: TableInfo, limits: Limits, ids: RowIds) -> None:
+        self.number = 0
+        self._lines = Lines(limits)
+        self._limits = limits
+        self._ids = ids
+        self._types = {column.name.lower(): column.type for column in info.columns}
+        self._open = b""  # the lines of a record whose quotes are still open
+        self._names: list[str] | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[Record]:
+        for line in self._lines.cut(chunk):
+            yield from self._line(line + b"\n")
+
+    def end(self) -> Iterator[Record]:
+        last = self._lines.rest()
+        if last:
+            yield from self._line(last)
+        if self._open:
+            self.number += 1
+            raise Refused("invalid_csv", "the last record's quotes are never closed")
+
+    def _line(self, line: bytes) -> Iterator[Record]:
+        raw = self._open + line
+        if raw.count(b'"') % 2:
+            if len(raw) > self._limits.row_bytes_max + self._limits.row_id_bytes_max:
+                raise Refused("invalid_csv", f"a record has more than {self._limits.row_bytes_max} bytes; are its quotes closed?")
+            self._open = raw
+            return
+        self._open = b""
+        text = raw.removesuffix(b"\n").removesuffix(b"\r")
+        if self._names is None:
+            self._names = self._header(text)
+        elif text:
+            self.number += 1
+            yield self._record(raw, text, self._names)
+
+    def _header(self, text: bytes) -> list[str]:
+        names = [name or "" for name in _fields(text.removeprefix(b"\xef\xbb\xbf"))]
+        lower = [name.lower() for name in names]
+        twice = next((name for name in lower if lower.count(name) > 1), None)
+        if twice is not None:
+            raise Refused("invalid_csv", f"the header names {quoted(twice)} twice; name each column once")
+        unknown = next((name for name in names if name.lower() not in self._types and name.lower() != "row_id"), None)
+        if unknown is not None:
+            raise Refused("unknown_column", f"the header names {quoted(unknown)}; the columns are row_id, {', '.join(self._types)}")
+        return names
+
+    def _record(self, raw: bytes, text: bytes, names: list[str]) -> Record:
+        fields = _fields(text)
+        if len(fields) != len(names):
+            raise Refused("invalid_csv", f"the record has {len(fields)} fields; the header has {len(names)}")
+        row: Row = {}
+        row_id: str | None = None
+        for name, field in zip(names, fields, strict=True):
+            if name.lower() == "row_id":
+                row_id = None if field is None else check_row_id("row_id", field, self._limits)
+            else:
+                row[name] = self._value(name, field)
+        return Record(self.number, raw, self._ids.next() if row_id is None else row_id, row)
+
+    def _value(self, name: str, field: str | None) -> Value:
+        type_ = self._types[name.lower()]
+        if field is None or type_ in ("any", "text"):
+            return field
+        value = decode(field.encode(), self._limits.json_depth_max, name)
+        if type_ != "json" and (type(value) not in _JSON_TYPES[type_]):
+            raise Refused("invalid_value", f"{name} is {quoted(field)}; the column holds {type_} values")
+        return value
+
+
+def _fields(text: bytes) -> list[str | None]:
+    """None for a field that is not there at all. Raises Refused."""
+    try:
+        record = text.decode()
+    except UnicodeDecodeError:
+        raise Refused("invalid_csv", "the record is not UTF-8; encode it as UTF-8") from None
+    fields: list[str | None] = []
+    place = 0
+    while True:
+        match = _FIELD.match(record, place)
+        if match is None:
+            raise Refused("invalid_csv", f"field {len(fields) + 1} has a quote inside; put the field in quotes, and double those inside")
+        in_quotes, plain, end = match.groups()
+        fields.append(in_quotes.replace('""', '"') if in_quotes is not None else plain or None)
+        if not end:
+            return fields
+        place = match.end()
+
+
+def records_of(content_type: bytes, info: TableInfo, limits: Limits, ids: RowIds) -> Records:
+    return CsvRecords(info, limits, ids) if content_type == b"text/csv" else JsonRecords(info, limits, ids)
+
+
+def first_misfit(info: TableInfo, rows: list[Record]) -> Any:
+    """The number of the first row that names a column that is not there; None when all fit."""
+    names = {column.name.lower() for column in info.columns}
+    return next((record.number for record in rows if any(name.lower() not in names for name in record.data)), None)

@@ -1,0 +1,143 @@
+"""The streaming load: a body of any length into one table, slice by slice, each slice one atomic insert.
+
+Where a slice ends depends on the bytes of the body alone: after SLICE_ROWS rows or SLICE_BYTES bytes, and before a row_id that the slice
+holds already (so that a repeated row_id means the same within a slice and across two: refused, or with upsert the later one wins). The
+same body is therefore cut the same way each time, and with an Idempotency-Key each slice is keyed by (key, its number) and fingerprinted
+by its own bytes: sent again, what is done is passed over and the rest goes on.
+
+The first row that is refused ends the load. Its slice is not done, the ones before it are; the problem says all three numbers. While a
+slice is on its way the client is held back, so at most one slice and one chunk are in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from ddbd.commands import Answer, Insert
+from ddbd.errors import DdbError, Refused
+from ddbd.storage import TableInfo
+from ddbd.web.backend import Backend
+from ddbd.web.fingerprint import fingerprint_of
+from ddbd.web.ids import RowIds
+from ddbd.web.lines import Record, first_misfit, records_of
+from ddbd.web.parameters import Parameters
+from ddbd.web.shape import check_name, check_row_size
+
+LOAD = frozenset({"table", "db", "upsert", "timeout"})
+SLICE_ROWS = 1_000
+SLICE_BYTES = 256 * 1024
+
+
+class LoadStopped(DdbError):
+    """What stopped a load, with how far it came in `more`."""
+
+    def __init__(self, error: DdbError, more: dict[str, Any]) -> None:
+        super().__init__(error.detail)
+        self.code = error.code
+        self.more = more
+
+
+class _Whole:
+    """The body of a request that came whole, from a channel that knows no loads."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def read(self) -> Deferred[bytes]:
+        return succeed(self._content.read(64 * 1024))
+
+
+class Loader:
+    """`key` is empty without an Idempotency-Key."""
+
+    def __init__(self, backend: Backend, info: TableInfo, insert: Insert, timeout_seconds: float, key: str, scope: bytes) -> None:
+        self._backend = backend
+        self._info = info
+        self._insert = insert  # with the rows left out
+        self._timeout_seconds = timeout_seconds
+        self._key = key
+        self._scope = scope  # what else the fingerprint of a slice covers
+        self._limits = backend.config.limits
+        self._slice: list[Record] = []
+        self._slice_ids: set[str] = set()
+        self._slice_bytes = 0
+        self.rows = 0  # committed
+        self.slices = 0  # committed
+        self.index = 0  # of the last slice
+
+    async def add(self, record: Record) -> None:
+        size = len(record.raw)
+        if size * 8 > self._limits.row_bytes_max:
+            check_row_size("the row", record.data, self._limits)
+        full = len(self._slice) >= min(SLICE_ROWS, self._limits.batch_rows_max) or self._slice_bytes + size > SLICE_BYTES
+        if self._slice and (full or record.row_id in self._slice_ids):
+            await self.flush()
+        self._slice.append(record)
+        self._slice_ids.add(record.row_id)
+        self._slice_bytes += size
+
+    async def flush(self) -> None:
+        """Commits what was gathered."""
+        if not self._slice:
+            return
+        command = Insert(
+            self._insert.db, self._insert.table, tuple([(r.row_id, r.data) for r in self._slice]), self._insert.upsert, single=False
+        )
+        key, fingerprint = "", b""
+        if self._key:
+            key = f"{self._key}\n{self.slices}"  # no client's own key holds a line's end
+            fingerprint = fingerprint_of(self._scope, *[record.raw.strip() for record in self._slice])
+        answer = await self._backend.propose(command, self._timeout_seconds, key, fingerprint)
+        if answer.code:
+            raise LoadStopped(Refused(answer.code, answer.detail), self._refused_row(answer))
+        self.rows += len(self._slice)
+        self.slices += 1
+        self.index = answer.body.get("index", self.index)
+        self._slice, self._slice_ids, self._slice_bytes = [], set(), 0
+
+    def progress(self) -> dict[str, Any]:
+        return {"rows": self.rows, "slices": self.slices, "index": self.index}
+
+    def _refused_row(self, answer: Answer) -> dict[str, Any]:
+        """The answer names a row by its id; the number is looked for in what this node holds now."""
+        more = {**self.progress(), "first_row": self._slice[0].number, "last_row": self._slice[-1].number}
+        number = first_misfit(self._info, self._slice) if answer.code == "unknown_column" else None
+        if answer.code == "row_exists":
+            tables, table = self._backend.tables, self._insert
+            there = (r.number for r in self._slice if tables.row(table.db, table.table, r.row_id) is not None)
+            number = next(there, None)
+        elif len(self._slice) == 1:
+            number = self._slice[0].number
+        return more if number is None else {**more, "row": number}
+
+
+async def load(
+    backend: Backend, ids: RowIds, request: Any, parameters: Parameters, content_type: bytes, key: str
+) -> dict[str, Any]:  # fmt: skip
+    """What the reply says. Raises LoadStopped, and before the first row whatever a read does."""
+    limits = backend.config.limits
+    timeout_seconds = parameters.timeout_seconds(limits.timeout_seconds_max)
+    table, db, upsert = check_name("table", parameters.required("table")), parameters.text("db"), parameters.flag("upsert")
+    insert = Insert(None if db is None else check_name("db", db), table, (), upsert, single=False)
+    await backend.read_barrier(timeout_seconds)  # this node must know the table's columns as they are
+    info = backend.tables.table(insert.db, insert.table)
+    scope = fingerprint_of(request.method, *request.uri.partition(b"?"), content_type)
+    loader = Loader(backend, info, insert, timeout_seconds, key, scope)
+    records = records_of(content_type, info, limits, ids)
+    body = getattr(request, "load", None) or _Whole(request.content)
+    try:
+        while chunk := await body.read():
+            for record in records.feed(chunk):
+                await loader.add(record)
+        for record in records.end():
+            await loader.add(record)
+        await loader.flush()
+    except LoadStopped:
+        raise
+    except Refused as error:
+        raise LoadStopped(error, {**loader.progress(), "row": records.number}) from error
+    except DdbError as error:
+        raise LoadStopped(error, loader.progress()) from error
+    return loader.progress()

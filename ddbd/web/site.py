@@ -1,0 +1,136 @@
+"""Where the web room is put together: the Klein app, resources of other rooms, and the factory of connections around them.
+
+`make_site` is all that the tap file needs. `mounted` maps a first path segment to another room's resource (the peers' streams under
+b"raft", the console): those skip the checks of calls but not the Host check, and a connection that carries one of `peers` does not count
+against the limit on connections. Beyond the limit a few connections are still let in, so that peers always get through and everyone
+else is told to come back later; beyond those, the connection is closed unheard.
+"""
+
+# mypy: disallow_untyped_calls=False
+# Twisted's web server has no types.
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.web import server
+from twisted.web.resource import IResource, Resource
+
+from ddbd.config import Config
+from ddbd.errors import Busy
+from ddbd.web.app import Api
+from ddbd.web.backend import Backend
+from ddbd.web.channel import Channel
+from ddbd.web.door import Admission, Door, Head, Kind
+from ddbd.web.ids import RowIds
+from ddbd.web.problems import Problem, internal_problem
+from ddbd.web.request import Request
+
+SPARE_CONNECTIONS = 64
+
+
+class Root(Resource):
+    """Another room's resource by the first segment of the path, the app for everything else."""
+
+    def __init__(self, app: IResource, mounted: Mapping[bytes, IResource]) -> None:
+        super().__init__()
+        self._app = app
+        for segment, child in mounted.items():
+            self.putChild(segment, child)
+
+    def getChildWithDefault(self, path: bytes, request: Any) -> Any:
+        """The app sees the whole path, as if it stood at the root."""
+        if path in self.children:
+            return self.children[path]
+        request.postpath.insert(0, request.prepath.pop())
+        return self._app
+
+
+class Site(server.Site):
+    """The factory. `clock` serves every deadline."""
+
+    protocol = Channel  # type: ignore[assignment]  # not Twisted's choice between versions: there is no HTTP/2 here
+    requestFactory = Request
+
+    def __init__(self, root: IResource, api: Api, door: Door, clock: IReactorTime, peers: Collection[bytes]) -> None:
+        super().__init__(root, reactor=clock, timeout=None, parsePOSTFormSubmission=False)
+        self.clock = clock
+        self.api = api
+        self.limits = api.backend.config.limits
+        self.stopping = False  # set: every answer closes its connection
+        self.connections = 0  # those that count
+        self._door = door
+        self._peers = frozenset(peers)
+
+    def serve(self, root: IResource, api: Api) -> None:
+        """From the next request on, also of connections that are open."""
+        self.resource, self.api = root, api
+
+    def startFactory(self) -> None:
+        """No access log, and so no clock for it."""
+
+    def stopFactory(self) -> None:
+        self.stopping = True
+
+    def log(self, request: Any) -> None:
+        """A line for each request would cost more than the request."""
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self.connections >= self.limits.connections_max + SPARE_CONNECTIONS:
+            return None
+        self.connections += 1
+        return super().buildProtocol(addr)
+
+    def disconnected(self, channel: Channel) -> None:
+        if channel.counted:
+            self.connections -= 1
+
+    def uncounted(self) -> None:
+        self.connections -= 1
+
+    def admit(self, channel: Channel, head: Head, content_length: int | None) -> Admission:
+        """Raises Refused, and Busy beyond the limit on connections."""
+        admission = self._door.admit(head, content_length)
+        if admission.kind is Kind.MOUNTED and admission.target[1:].partition(b"?")[0].partition(b"/")[0] in self._peers:
+            channel.uncount()
+        elif self.connections > self.limits.connections_max:
+            raise Busy(f"{self.connections} connections are open, {self.limits.connections_max} are allowed; try again later")
+        return admission
+
+    def reply_headers(self) -> list[tuple[bytes, bytes]]:
+        return self.api.reply_headers()
+
+    def internal_problem(self) -> tuple[Problem, str]:
+        error_id = self.api.entropy(8).hex()
+        return internal_problem(error_id), error_id
+
+
+def make_resource(
+    backend: Backend,
+    clock: IReactorTime,
+    mounted: Mapping[bytes, IResource] | None = None,
+    now: Callable[[], float] = time.time,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> tuple[Root, Api]:
+    """The resource for any channel."""
+    api = Api(backend, clock, RowIds(now, entropy), entropy)
+    return Root(api.app.resource(), mounted or {}), api
+
+
+def make_site(
+    backend: Backend,
+    config: Config,
+    clock: IReactorTime,
+    mounted: Mapping[bytes, IResource] | None = None,
+    peers: Collection[bytes] = (b"raft",),
+    now: Callable[[], float] = time.time,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> Site:
+    """Ready to listen with. `now` is the wall clock and serves row ids alone; `entropy(n)` gives n random bytes."""
+    root, api = make_resource(backend, clock, mounted, now, entropy)
+    door = Door(config, config.node(backend.node_id), (mounted or {}).keys())
+    return Site(root, api, door, clock, peers)

@@ -1,0 +1,68 @@
+"""Simulated time: one heap of calls for the whole world, and a clock of its own for each process."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+
+class Call:
+    """A delayed call, as `IDelayedCall` has it."""
+
+    __slots__ = ("args", "func")
+
+    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.func: Callable[..., Any] | None = func
+        self.args = args
+
+    def cancel(self) -> None:
+        self.func = None
+
+    def active(self) -> bool:
+        return self.func is not None
+
+
+class Timers:
+    """The world's clock. Calls that are due at the same moment come in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.count = 0
+        self._heap: list[tuple[float, int, Call]] = []
+
+    def later(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:
+        call = Call(func, args)
+        self.count += 1
+        heapq.heappush(self._heap, (self.now + delay, self.count, call))
+        return call
+
+    def step(self) -> None:
+        """Makes the next call."""
+        self.now, _, call = heapq.heappop(self._heap)
+        func, call.func = call.func, None
+        if func is not None:
+            func(*call.args)
+
+
+class ProcessClock:
+    """The monotonic clock of one process: it begins anywhere, and runs a little too fast or too slow.
+
+    `run` makes a call on behalf of the process, or drops it where the process is dead, or holds it where it is paused.
+    """
+
+    def __init__(self, timers: Timers, rate: float, begin: float, run: Callable[..., None]) -> None:
+        self._timers = timers
+        self._rate = rate
+        self._begin = begin - timers.now * rate
+        self._run = run
+
+    def seconds(self) -> float:
+        return self._begin + self._timers.now * self._rate
+
+    def callLater(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:  # noqa: N802 - twisted's name
+        return self._timers.later(delay / self._rate, self._run, *_bound(func, args))
+
+
+def _bound(func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (func, *args)

@@ -1,0 +1,178 @@
+"""Searches: disk and memory give the same rows, and both what the contract says, for every operator, value and index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from storage_kit import SMALL, Client, rows
+from test_tables import VALUES, Time
+
+from ddbd.commands import Insert
+from ddbd.storage import Query
+from ddbd.storage.memory_tables import MemoryTables
+from ddbd.storage.search import OPS
+from ddbd.storage.tables import SqliteTables
+
+MORE = [
+    2,
+    10,
+    9,
+    "10",
+    "9",
+    "abc",
+    "abd",
+    "ab\U0010ffff",
+    "ab\U0010ffffx",
+    "ab\ud7ff",
+    "ab\ue000",
+    "false",
+    False,
+    1e22,
+    10**18,
+    1.5,
+    "1.0",
+]
+ASKED = [
+    *(
+        "",
+        "a",
+        "ab",
+        "ab\U0010ffff",
+        "\U0010ffff",
+        "é",
+        "😀",
+        "\0",
+        "1",
+        "1.0",
+        "-0.0",
+        "0.0",
+        "0",
+        "-0",
+        "01",
+        "true",
+        "false",
+        "null",
+        "[]",
+    ),
+    *(
+        "[1]",
+        "9",
+        "10",
+        "1e22",
+        "1e999",
+        "-1e999",
+        str(2**63),
+        str(-(2**63) - 1),
+        str(10**400),
+        str(2**63 - 1),
+        "9.5",
+        "1E22",
+        "nan",
+        "x" * 50,
+    ),
+]
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Client]:
+    disk = SqliteTables(str(tmp_path / "t.db"), str(tmp_path), SMALL, Time())
+    client = Client(disk, MemoryTables(SMALL, Time())).start()
+    yield client
+    disk.close()
+
+
+def fill(client: Client, values: list[Any], times: int = 1) -> None:
+    data = [(f"r{n:05}", {"name": v, "grade": v}) for n, v in enumerate(values * times)]
+    client.do(Insert(None, "t", tuple(data), single=False))
+
+
+def same(client: Client, **query: Any) -> list[tuple[Any, ...]]:
+    disk, memory = (rows(tables.scan(Query(None, "t", **query))) for tables in client.tables)
+    assert repr(disk) == repr(memory), query
+    return disk
+
+
+def test_every_operator_gives_the_same_rows_on_disk_and_in_memory(both: Client) -> None:
+    fill(both, VALUES + MORE)
+    for op in OPS:
+        for value in ASKED:
+            plain = same(both, column="name", op=op, value=value)
+            assert repr(same(both, column="grade", op=op, value=value)) == repr(plain), "the index changes nothing"
+            same(both, column="row_id", op=op, value=value)
+            if op == "ne":
+                equal = same(both, column="name", op="eq", value=value)
+                assert sorted(row[0] for row in equal + plain) == sorted(row[0] for row in same(both))
+
+
+def test_eq_matches_text_and_the_json_text_of_other_values(both: Client) -> None:
+    fill(both, ["1", 1, 1.0, "1.0", True, "true", None, "null", [1], "[1]", -0.0, 0.0, 0])
+
+    def found(value: str) -> list[Any]:
+        return [row[1] for row in same(both, column="grade", value=value)]
+
+    assert repr(found("1")) == repr(["1", 1])
+    assert repr(found("1.0")) == repr([1.0, "1.0"])
+    assert repr(found("true")) == repr([True, "true"])
+    assert repr(found("null")) == repr([None, "null"])
+    assert repr(found("[1]")) == repr(["[1]"])
+    assert repr(found("-0.0")) == repr([-0.0])
+    assert repr(found("0")) == repr([0])
+
+
+def test_orderings_compare_numbers_with_numbers_and_text_by_code_point(both: Client) -> None:
+    fill(both, [9, 10, 9.5, "9", "10", "é", "z", True, None, [1]])
+    assert [row[1] for row in same(both, column="name", op="gt", value="9")] == [10, 9.5, "é", "z"]
+    assert [row[1] for row in same(both, column="name", op="lt", value="z")] == ["9", "10"]
+    assert [row[1] for row in same(both, column="name", op="ge", value="z")] == ["é", "z"]
+
+
+@pytest.mark.parametrize("column", ["name", "grade"])
+@pytest.mark.parametrize("limit", [1, 3, 499, 500, 501])
+def test_pages_put_together_are_the_whole(both: Client, column: str, limit: int) -> None:
+    fill(both, [1, "1", 1.0, "x"], times=700)
+    whole = same(both, column=column, value="1")
+    assert len(whole) == 1_400
+    pages: list[tuple[Any, ...]] = []
+    for _ in range(12):
+        page = same(both, column=column, value="1", limit=limit, after=pages[-1][0] if pages else None)
+        pages += page
+    assert pages == whole[: len(pages)]
+    assert len(pages) == min(1_400, 12 * limit)
+
+
+def test_columns_come_as_asked_with_row_id_first_and_version_last(both: Client) -> None:
+    fill(both, ["a"])
+    for tables in both.tables:
+        scan = tables.scan(Query(None, "t", columns=("Grade", "row_id", "grade")))
+        assert scan.columns == ("row_id", "grade", "_version")
+        assert rows(scan) == [("r00000", "a", 4)]
+
+
+def test_select_by_row_id_gives_one_row_or_none(both: Client) -> None:
+    fill(both, ["a", "b"])
+    assert same(both, row_id="r00001") == [("r00001", "b", "b", 4)]
+    assert same(both, row_id="no") == []
+    assert same(both, row_id="r00001", column="name", value="a") == []
+    assert same(both, row_id="r00001", after="r00001") == []
+    assert same(both, limit=0) == []
+
+
+text = st.text(st.characters(codec="utf-8"), max_size=3)
+values = st.one_of(
+    text, st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none(),
+    st.sampled_from(VALUES + MORE),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(held=st.lists(values, min_size=1, max_size=20), op=st.sampled_from(OPS), asked=st.one_of(text, values.map(str)))
+def test_any_value_is_found_alike(both: Client, held: list[Any], op: str, asked: str) -> None:
+    data = [(f"r{n:05}", {"name": v, "grade": v}) for n, v in enumerate(held)]
+    both.do(Insert(None, "t", tuple(data), upsert=True, single=False))
+    plain = same(both, column="name", op=op, value=asked)
+    assert repr(same(both, column="grade", op=op, value=asked)) == repr(plain)

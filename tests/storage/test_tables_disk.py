@@ -1,0 +1,230 @@
+"""What only the tables on disk can do: fail, rot, fill a WAL, be read in slices while writes go on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from storage_kit import SMALL, Client, fired, results, rows
+from test_log import HandThreads
+from test_tables import Time
+
+from ddbd.commands import Delete, DeleteTable, Insert
+from ddbd.errors import Corrupt, Fatal, StorageFailed
+from ddbd.storage import Query
+from ddbd.storage.maintenance import check_copy
+from ddbd.storage.sqlite import connect
+from ddbd.storage.tables import SqliteTables
+
+SLICE_SECONDS_MAX = 0.050  # aimed at 2 ms; a busy machine must not fail the test
+
+
+def opened(path: Path, **more: Any) -> SqliteTables:
+    return SqliteTables(str(path / "tables.db"), str(path), SMALL, more.pop("clock", Time()), **more)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[SqliteTables]:
+    made = opened(tmp_path)
+    yield made
+    made.close()
+
+
+def load(client: Client, count: int, step: int = 5_000) -> None:
+    for low in range(0, count, step):
+        data = tuple((f"{n:08}", {"name": "some text", "grade": 1.0}) for n in range(low, low + step))
+        client.do(Insert(None, "t", data, single=False))
+
+
+def test_file_has_checksums_and_is_in_wal_mode(tables: SqliteTables, tmp_path: Path) -> None:
+    Client(tables).start()
+    fired(tables.checkpoint())
+    header = (tmp_path / "tables.db").read_bytes()[:100]
+    assert (header[18], header[19], header[20]) == (2, 2, 8)
+
+
+def test_flipped_byte_in_a_page_is_corrupt_and_never_an_answer(tmp_path: Path) -> None:
+    tables = opened(tmp_path)
+    client = Client(tables).start()
+    load(client, 5_000)
+    fired(tables.checkpoint())
+    tables.close()
+    data = bytearray((tmp_path / "tables.db").read_bytes())
+    place = data.index(b"some text", len(data) // 2)
+    data[place] ^= 1
+    (tmp_path / "tables.db").write_bytes(data)
+    tables = opened(tmp_path)
+    with pytest.raises(Corrupt):
+        rows(tables.scan(Query(None, "t")))
+    with pytest.raises(Fatal):
+        Client(tables).insert("x", {})
+    tables.close()
+
+
+def test_statement_that_fails_stops_the_tables_for_good(tables: SqliteTables, tmp_path: Path) -> None:
+    client = Client(tables).start()
+    other = connect(str(tmp_path / "tables.db"))
+    other.execute("DROP TABLE " + other.execute("SELECT name FROM sqlite_schema WHERE name LIKE 't\\_%' ESCAPE '\\'").fetchall()[0][0])
+    other.close()
+    with pytest.raises(StorageFailed):
+        client.insert("1", {})
+    with pytest.raises(StorageFailed, match="failed before"):
+        client.insert("1", {})
+
+
+def test_checkpoint_held_up_by_a_scan_tells_the_older_place(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    assert fired(tables.checkpoint()).index == 3
+    scan = tables.scan(Query(None, "t"))
+    client.insert("1", {})
+    assert fired(tables.checkpoint()).index == 3
+    scan.close()
+    assert fired(tables.checkpoint()).index == 4
+
+
+def test_checkpoint_ends_scans_that_are_too_old(tmp_path: Path) -> None:
+    clock = Time()
+    tables = opened(tmp_path, clock=clock)
+    client = Client(tables).start()
+    tables.scan(Query(None, "t"))
+    client.insert("1", {})
+    clock.now = SMALL.scan_seconds + 1
+    assert fired(tables.checkpoint()).index == 4
+    tables.close()
+
+
+def test_checkpoint_moves_everything_into_the_file_and_the_wal_begins_anew(tables: SqliteTables, tmp_path: Path) -> None:
+    client = Client(tables).start()
+    load(client, 10_000)
+    fired(tables.checkpoint())
+    size = tables.counters()["wal_bytes"]
+    with sqlite3.connect(f"file:{tmp_path}/tables.db?immutable=1", uri=True) as plain:
+        assert plain.execute("SELECT sum(row_count) FROM _tables").fetchone() == (10_000,)
+    plain.close()
+    for number in range(5):
+        client.insert(f"x{number}", {})
+    assert tables.counters()["wal_bytes"] == size
+
+
+def test_only_one_checkpoint_runs_and_all_who_asked_hear_of_it(tmp_path: Path) -> None:
+    threads: dict[str, HandThreads] = {}
+    tables = opened(tmp_path, threads=lambda name: threads.setdefault(name, HandThreads()))
+    client = Client(tables).start()
+    heard = [results(tables.checkpoint()), results(tables.checkpoint())]
+    client.insert("1", {})
+    assert len(threads["checkpoint"].calls) == 1
+    threads["checkpoint"].work()
+    assert [got[0].index for got in heard] == [4, 4], "the writer's part of the pass took the newest place"
+    tables.close()
+
+
+def test_snapshot_larger_than_the_page_cache_is_whole(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    load(client, 100_000)
+    snapshot = fired(tables.snapshot())
+    assert snapshot.size_bytes > 3_000_000
+    check_copy(snapshot.path, snapshot.meta)
+
+
+def test_snapshot_is_of_one_instant_while_writes_go_on(tmp_path: Path) -> None:
+    threads: dict[str, HandThreads] = {}
+    tables = opened(tmp_path, threads=lambda name: threads.setdefault(name, HandThreads()))
+    client = Client(tables).start()
+    taken = results(tables.snapshot())
+    client.insert("1", {})
+    threads["snapshot"].work()
+    client.insert("2", {})
+    assert taken[0].meta.index == 4, "as of when the thread began"
+    copy = connect(taken[0].path, readonly=True)
+    assert copy.execute("SELECT row_count FROM _tables").fetchall() == [(1,)]
+    copy.close()
+    tables.close()
+
+
+def test_kill_between_commits_leaves_the_last_commit(tables: SqliteTables, tmp_path: Path) -> None:
+    client = Client(tables).start()
+    client.insert("1", {"name": "a"})
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for suffix in ("", "-wal"):
+        (copy / f"tables.db{suffix}").write_bytes((tmp_path / f"tables.db{suffix}").read_bytes())
+    left = opened(copy)
+    assert left.applied_index == 4
+    assert left.row(None, "t", "1") == ("1", "a", None, 4)
+    left.close()
+
+
+def test_wal_cut_anywhere_leaves_a_state_that_was(tmp_path: Path) -> None:
+    tables = opened(tmp_path)
+    client = Client(tables).start()
+    hashes = {client.index: tables.state_hash(client.index)}
+    for number in range(6):
+        client.insert(f"{number}", {"name": "x" * 100})
+        hashes[client.index] = tables.state_hash(client.index)
+    wal = (tmp_path / "tables.db-wal").read_bytes()
+    file = (tmp_path / "tables.db").read_bytes()
+    tables.close()
+    copy = tmp_path / "copy"
+    for cut in range(0, len(wal), 1_111):
+        copy.mkdir(exist_ok=True)
+        for item in copy.iterdir():
+            item.unlink()
+        (copy / "tables.db").write_bytes(file)
+        (copy / "tables.db-wal").write_bytes(wal[:cut])
+        left = opened(copy)
+        index = left.applied_index
+        assert index not in hashes or left.state_hash(index) == hashes[index]
+        if index >= 3:
+            assert left.table(None, "t").row_count == len(rows(left.scan(Query(None, "t")))) == index - 3
+        left.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(None, "t", column="name", op="contains", value="nothing has this"),
+        Query(None, "t", column="name", op="ne", value="some text"),
+        Query(None, "t", column="grade", op="eq", value="1"),  # 60,000 rows hold 1.0, which SQLite calls equal
+        Query(None, "t", column="name", op="gt", value="z"),
+        Query(None, "t", column="name", op="eq", value="none"),
+    ],
+)
+def test_search_without_a_match_never_keeps_the_reactor(tmp_path: Path, query: Query) -> None:
+    tables = opened(tmp_path, clock=time.perf_counter)
+    client = Client(tables).start()
+    load(client, 60_000)
+    longest, began = 0.0, time.perf_counter()
+    for piece in tables.scan(query):
+        longest = max(longest, time.perf_counter() - began)
+        assert piece == []
+        began = time.perf_counter()
+    assert longest < SLICE_SECONDS_MAX
+    tables.close()
+
+
+def test_large_rows_come_in_short_slices(tmp_path: Path) -> None:
+    tables = opened(tmp_path, clock=time.perf_counter)
+    client = Client(tables).start()
+    for number in range(40):
+        client.insert(f"{number:02}", {"name": "z" * 500_000})
+    pieces = list(tables.scan(Query(None, "t")))
+    assert len(pieces) > 3
+    assert sum(map(len, pieces)) == 40
+    tables.close()
+
+
+def test_dropped_rows_go_with_later_commits(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    load(client, 5_000)
+    client.do(DeleteTable(None, "t"))
+    for _ in range(20):
+        client.do(Delete(None, "t", "x"))
+    reader = apsw.Connection(tables.path, flags=apsw.SQLITE_OPEN_READWRITE, vfs="cksmvfs")
+    left = [name for (name,) in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table'") if str(name).startswith("t_")]
+    reader.close()
+    assert left == []
