@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -160,6 +161,7 @@ class Daemon(Service):
 
     def startService(self) -> None:
         super().startService()
+        self._reactor.callWhenRunning(self._take_sigterm)
         self._peers_resource.putChild(b"hello", self._formation.hello_resource)
         self._peers_resource.putChild(b"adopt", self._formation.adopt_resource)
         self._ports = adopt(self._reactor, self._sockets, self._site)
@@ -169,6 +171,15 @@ class Daemon(Service):
         formed = self._formation.start()
         formed.addCallback(self._run)
         formed.addErrback(self._failed)
+
+    def _take_sigterm(self) -> None:
+        """Twisted ends in order and then dies by the same signal; an operator who asked for an end expects exit status 0."""
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
+
+    def _end(self) -> None:
+        if self.running:
+            logger.info("SIGTERM: node {id} ends", id=self._node.id)
+            self._reactor.stop()
 
     def _run(self, identity: Any) -> None:
         founders = Membership.of(self._config.node_ids)

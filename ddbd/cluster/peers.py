@@ -219,10 +219,15 @@ def _strip(response: IResponse) -> IResponse:
     return response
 
 
+class _QuietFactory(HTTPConnectionPool._factory):  # type: ignore[misc]  # the pool offers no other way
+    noisy = False  # else each dial is two lines in the log
+
+
 def peer_client(reactor: Any, config: Config, clock: IReactorTime | None = None) -> HTTPClient:
     """The treq client for everything that nodes ask of each other. `clock` runs the pool's timers; the reactor's own by default."""
     pool = HTTPConnectionPool(clock if clock is not None else reactor, persistent=False)
     pool.retryAutomatically = False
+    pool._factory = _QuietFactory
     endpoints = _Endpoints(reactor, AddressBook(reactor), connect_timeout_seconds(config))
     return HTTPClient(PlainAgent(Agent.usingEndpointFactory(reactor, endpoints, pool=pool)))
 

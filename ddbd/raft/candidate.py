@@ -67,15 +67,21 @@ def _ask(raft: Raft, term: int, pre: bool, transfer: bool) -> None:
     log = raft.log
     for peer in raft.membership.nodes:
         if peer != raft.id and raft.membership.is_voter(peer):
-            raft.send(RequestVote(peer, raft.id, term, log.last_index, log.last_term, pre, transfer))
+            life = raft.membership.life_of(peer)
+            raft.send(RequestVote(peer, raft.id, term, log.last_index, log.last_term, pre, transfer, life))
 
 
 def answer_vote(raft: Raft, message: RequestVote) -> None:
-    """Grants at most one real vote a term, to a log that is up-to-date, and only while this node may vote at all."""
+    """Grants at most one real vote a term, to a log that is up-to-date, and only under this disk's life.
+
+    A node that lost its disk forgot its votes and acknowledgements. It votes again for those whose log has its promotion, committed or
+    not: that was proposed only after the demotion had been committed, and with it all that the former life could have decided. This
+    node's own log is not asked (thesis 4.2.2): it may lag behind, and its vote may be the one that a leader needs.
+    """
     is_free = message.pre or raft.vote in (None, message.sender)
     believes = raft.leader_id is not None and not message.pre and raft.vote != message.sender
     granted = (
-        raft.may_vote
+        message.life == raft.config.life
         and is_free
         and not believes
         and (not message.pre or message.term > raft.term)

@@ -144,17 +144,14 @@ class Raft:
 
     @property
     def may_vote(self) -> bool:
-        """Only under the life of this disk: a node that lost its disk forgot its votes and its acknowledgements.
-
-        Its promotion in the log is enough, committed or not: it was proposed only after the demotion had been committed, and with it
-        all that the former life could have decided. Nor does a vote ask whether this node is a voter already (thesis 4.2.2): the
-        candidate's log says whom it asks. Otherwise a leader that dies during a change could leave its followers without a quorum.
-        """
+        """Whether this log knows the life of this disk: a node that lost its disk waits for its promotion (see `candidate.answer_vote`)."""
         return self.membership.life_of(self.id) == self.config.life
 
     @property
     def may_campaign(self) -> bool:
-        return self.may_vote and self.membership.is_voter(self.id) and not self.is_frozen and self.pending_snapshot is None
+        """A node whose removal is not committed still does: nobody else may have a log that long (thesis 4.2.2)."""
+        is_voter = self.membership.is_voter(self.id) or self.log.membership_at(self.commit_index).is_voter(self.id)
+        return self.may_vote and is_voter and not self.is_frozen and self.pending_snapshot is None
 
     @property
     def is_saving(self) -> bool:

@@ -23,6 +23,7 @@ class RequestVote(NamedTuple):
     last_term: int
     pre: bool
     transfer: bool  # the leader asked for this election: stickiness does not hold (thesis 4.2.3)
+    life: str = ""  # the receiver's, as the sender's log knows it
 
 
 class VoteResponse(NamedTuple):

@@ -78,6 +78,8 @@ class Progress:
             return True
         if index != self.next_index - 1:
             return False
+        if index <= self.match_index:
+            return False  # it had that entry: only a lost disk refuses it, and until it is forgotten every heartbeat asks again
         self.next_index = max(min(index, hint_index + 1), self.match_index + 1)
         self.is_paused = False
         return True

@@ -7,8 +7,9 @@ place stands. SQLite syncs the WAL before it copies, and the file before it lets
 nothing.
 
 A snapshot is SQLite's online backup in one step: one instant, one long C call, writers go on. Its place is read from the copy itself.
-Not `VACUUM INTO`, which was tried: once the copy is larger than the page cache, pages are written before the first one has told cksumvfs
-that this file has checksums, and the copy cannot be read. The backup takes each page with the checksum that it has.
+Not `VACUUM INTO`, which was tried: cksumvfs learns from a file's first page that the file has checksums, and VACUUM writes that page last; as
+soon as the copy is larger than the page cache, the pages before it have none and the copy cannot be read. (Pages in a WAL have none
+either.) So the copy is given a first page before the backup begins.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def make_snapshot(source: str, target: str, token: str) -> SnapshotFile:
         connection = connect(source)
         copy = connect(target, create=True, wal=False)
         try:
+            copy.execute("CREATE TABLE first_page (unused)")
             with copy.backup("main", connection, "main") as backup:
                 backup.step(-1)
             copy.pragma("journal_mode", "delete")  # one file that needs no -wal beside it

@@ -38,6 +38,7 @@ class Twin:
         self.errors: dict[str, Exception] = {}
         self.holding = False
         self.held: list[Deferred[Any]] = []
+        self.cancelled: list[Deferred[Any]] = []
         self.staleness: int | None = 12
         self.unready: str | None = None
         self.unhealthy: str | None = None
@@ -59,7 +60,7 @@ class Twin:
         if method in self.errors:
             return fail(self.errors[method])
         if self.holding:
-            self.held.append(Deferred())
+            self.held.append(Deferred(self.cancelled.append))
             return self.held[-1]
         return succeed(value)
 

@@ -1,0 +1,110 @@
+"""What one seed turns on: each run draws its own mix of faults, sizes and limits (swarm testing)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+from ddbd.config import Config, Limits, Node, Timing
+
+
+class Options(NamedTuple):
+    nodes: int
+    clients: int
+    keys: int
+    fault_seconds: float
+    # The network.
+    delay: float
+    jitter: float
+    loss: float
+    duplication: float
+    in_order: bool  # as a stream keeps them
+    cut_every: float  # seconds on average; 0: never
+    # Processes.
+    crash_every: float
+    power_share: float  # of the crashes
+    pause_every: float
+    drain_every: float
+    wipe_every: float
+    hints: float  # how often peers learn by a refused connection that a process is gone
+    skew: float
+    # Disks.
+    slow_share: float
+    slow_seconds: float
+    fsync_fails_every: float
+    forgets: bool  # a failed fsync marks its pages clean
+    cut_in_operation: float  # the share of power cuts that come in the middle of a disk operation
+    snapshot_seconds: float
+    snapshot_fails: float
+    checkpoint_seconds: float
+    # The daemon's own.
+    tail_entries: int
+    checkpoint_entries: int
+    segment_bytes: int
+    cache_entries: int
+    append_messages: int
+    append_bytes: int
+    failback_ms: int
+    preferred: int  # the place of the preferred master
+
+
+def draw(seed: int) -> Options:
+    dice = random.Random(f"options {seed}")
+
+    def maybe(share: float, low: float, high: float) -> float:
+        return round(dice.uniform(low, high), 3) if dice.random() < share else 0.0
+
+    nodes = dice.choice([1, 2, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5])
+    calm = dice.random() < 0.05
+    few = 0.0 if calm else 1.0
+    return Options(
+        nodes=nodes,
+        clients=dice.randrange(2, 6),
+        keys=dice.randrange(1, 6),
+        fault_seconds=dice.uniform(4, 10),
+        delay=dice.choice([0.0005, 0.002, 0.01, 0.03]),
+        jitter=dice.choice([0.0, 0.001, 0.01, 0.06]),
+        loss=few * maybe(0.4, 0.0, 0.15),
+        duplication=few * maybe(0.3, 0.0, 0.2),
+        in_order=dice.random() < 0.4,
+        cut_every=few * maybe(0.6, 0.7, 4),
+        crash_every=few * maybe(0.7, 0.7, 4),
+        power_share=dice.choice([0.0, 0.5, 1.0]),
+        pause_every=few * maybe(0.3, 1, 4),
+        drain_every=few * maybe(0.2, 1.5, 5),
+        wipe_every=few * maybe(0.3, 1.5, 5),
+        hints=dice.choice([0.0, 0.7, 1.0]),
+        skew=dice.choice([0.0, 0.0, 0.02, 0.2]),
+        slow_share=dice.choice([0.0, 0.0, 0.3, 1.0]),
+        slow_seconds=dice.choice([0.005, 0.05, 0.3]),
+        fsync_fails_every=few * maybe(0.2, 1, 5),
+        forgets=False,
+        cut_in_operation=dice.choice([0.0, 0.5]),
+        snapshot_seconds=dice.choice([0.0, 0.05, 0.8]),
+        snapshot_fails=dice.choice([0.0, 0.0, 0.3]),
+        checkpoint_seconds=dice.choice([0.0, 0.02, 0.3]),
+        tail_entries=dice.choice([1, 5, 20, 200]),
+        checkpoint_entries=dice.choice([1, 5, 30, 100]),
+        segment_bytes=dice.choice([600, 2_000, 8_000]),
+        cache_entries=dice.choice([4, 20, 1_000]),
+        append_messages=dice.choice([1, 2, 8, 256]),
+        append_bytes=dice.choice([1, 300, 3_000, 1_000_000]),
+        failback_ms=dice.choice([200, 1_000, 2_000]),
+        preferred=dice.randrange(nodes),
+    )
+
+
+def config_of(options: Options) -> Config:
+    ids = [str(place + 1) for place in range(options.nodes)]
+    nodes = [Node(i, f"n{i}:1", place == options.preferred, f"n{i}", 1, f"n{i}") for place, i in enumerate(ids)]
+    limits = Limits(
+        log_tail_entries=options.tail_entries,
+        checkpoint_entries=options.checkpoint_entries,
+        segment_bytes=options.segment_bytes,
+        cache_entries_max=options.cache_entries,
+        append_messages_max=options.append_messages,
+        append_bytes_max=options.append_bytes,
+    )
+    timing = Timing(failback_quiet_ms=options.failback_ms, failback_quiet_ms_max=4_000)
+    return Config(nodes=tuple(nodes), path=Path("sim.json"), insecure=True, timing=timing, limits=limits)
