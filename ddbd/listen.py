@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Any
 
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorSocket
+from twisted.internet.interfaces import IListeningPort, IReactorSocket
+from twisted.internet.protocol import ServerFactory
 
 from ddbd.errors import ConfigError
 
@@ -60,7 +62,7 @@ def _sentence(error: OSError, host: str, port: int) -> str:
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
-def adopt(reactor: IReactorSocket, sockets: list[socket.socket], factory: IProtocolFactory) -> list[IListeningPort]:
+def adopt(reactor: IReactorSocket, sockets: list[socket.socket], factory: ServerFactory[Any]) -> list[IListeningPort]:
     """The reactor serves the sockets from now on; ours are closed."""
     ports = []
     for each in sockets:

@@ -148,7 +148,7 @@ class Daemon(Service):
         self._rng = rng
         self._lock = DirectoryLock(data_dir)
         self._client = peer_client(reactor, config)
-        self._peers_resource = RaftResource()
+        self._peers_resource = RaftResource()  # type: ignore[no-untyped-call]
         self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
         self._site = make_site(Standby(config, node.id), config, reactor, {b"raft": self._peers_resource})
         self._ports: list[Any] = []
@@ -160,7 +160,7 @@ class Daemon(Service):
     # Coming up.
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._take_sigterm)
         self._peers_resource.putChild(b"hello", self._formation.hello_resource)
         self._peers_resource.putChild(b"adopt", self._formation.adopt_resource)
@@ -235,7 +235,7 @@ class Daemon(Service):
         os._exit(1)
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

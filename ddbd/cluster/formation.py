@@ -49,7 +49,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from ddbd.cluster.nag import Nag
-from ddbd.cluster.peers import Client
+from ddbd.cluster.peers import Client, WholeBody
 from ddbd.cluster.resource import Rejected, check_peer, json_answer, peer_headers, problem, raise_rejected, read_body
 from ddbd.cluster.verdict import Confirm, Found, Hello, Identity, Join, Nodes, Verdict, Wait, difference, founder_of, verdict
 from ddbd.cluster.wire import WIRE_FORMAT
@@ -218,7 +218,7 @@ class Formation:
             method,
             f"{self._config.node(peer_id).url}/raft/{call}",
             headers=headers,
-            data=body,
+            data=None if body is None else WholeBody(body),
             unbuffered=True,
             allow_redirects=False,
             reactor=self._clock,

@@ -27,6 +27,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.interfaces import (
     IAddress,
+    IConsumer,
     IHostResolution,
     IProtocol,
     IProtocolFactory,
@@ -35,7 +36,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent, HTTPConnectionPool, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -212,6 +213,28 @@ class PlainAgent:
         return answer.addCallback(_strip)
 
 
+@implementer(IBodyProducer)
+class WholeBody:
+    """A short request body, written at once. treq's own producer asks the global reactor for turns."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """It is over already."""
+
+    def resumeProducing(self) -> None:
+        """It is over already."""
+
+    def stopProducing(self) -> None:
+        """It is over already."""
+
+
 def _strip(response: IResponse) -> IResponse:
     # treq would unpack a body that says gzip, without any limit; left packed, it fails the checks of whoever reads it.
     for name in (b"content-encoding", b"set-cookie"):
@@ -219,17 +242,18 @@ def _strip(response: IResponse) -> IResponse:
     return response
 
 
-class _QuietFactory(HTTPConnectionPool._factory):  # type: ignore[misc]  # the pool offers no other way
+class _QuietFactory(_HTTP11ClientFactory):  # the pool offers no other way
     noisy = False  # else each dial is two lines in the log
 
 
-def peer_client(reactor: Any, config: Config, clock: IReactorTime | None = None) -> HTTPClient:
+def peer_client(reactor: Any, config: Config, clock: IReactorTime | None = None) -> Client:
     """The treq client for everything that nodes ask of each other. `clock` runs the pool's timers; the reactor's own by default."""
     pool = HTTPConnectionPool(clock if clock is not None else reactor, persistent=False)
     pool.retryAutomatically = False
     pool._factory = _QuietFactory
     endpoints = _Endpoints(reactor, AddressBook(reactor), connect_timeout_seconds(config))
-    return HTTPClient(PlainAgent(Agent.usingEndpointFactory(reactor, endpoints, pool=pool)))
+    client: Any = HTTPClient(PlainAgent(Agent.usingEndpointFactory(reactor, endpoints, pool=pool)))
+    return cast(Client, client)
 
 
 def connect_timeout_seconds(config: Config) -> float:

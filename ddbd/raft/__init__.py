@@ -29,5 +29,5 @@ it outside of Raft, and goes on behind it.
 
 MEMBERSHIP. A change of voters is joint: until it is left, a majority of the old and of the new voters must agree on everything. The
 membership in force is the last one in the log, committed or not. A node that lost its disk comes back under a new life: it is demoted to
-learner, catches up, and votes once it has applied its own promotion.
+learner, catches up, is promoted, and votes for those whose log has the promotion. Until then nothing that it says counts.
 """

@@ -112,8 +112,8 @@ class Seeding:
         if report.is_suspect and report.sender not in leading.offers:
             self._wanted.add(report.sender)
         membership = core.membership
-        if report.life == membership.life_of(report.sender):
-            return
+        if report.life == membership.life_of(report.sender) and report.sender not in membership.learners:
+            return  # a learner of that life goes on: a late report of an earlier life may have demoted it (simulator: seed 78)
         if (report.sender, report.life) not in self._forgotten:
             self._forgotten.add((report.sender, report.life))
             core.forget_peer(report.sender)

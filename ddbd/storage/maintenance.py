@@ -7,8 +7,8 @@ place stands. SQLite syncs the WAL before it copies, and the file before it lets
 nothing.
 
 A snapshot is SQLite's online backup in one step: one instant, one long C call, writers go on. Its place is read from the copy itself.
-Not `VACUUM INTO`, which was tried: cksumvfs learns from a file's first page that the file has checksums, and VACUUM writes that page last; as
-soon as the copy is larger than the page cache, the pages before it have none and the copy cannot be read. (Pages in a WAL have none
+Not `VACUUM INTO`, which was tried: cksumvfs learns from a file's first page that the file has checksums, and VACUUM writes that page last.
+As soon as the copy is larger than the page cache, the pages before it have none, and the copy cannot be read. (Pages in a WAL have none
 either.) So the copy is given a first page before the backup begins.
 """
 

@@ -1,7 +1,7 @@
 """Connections to the tables' file, all opened the same way, and SQLite's errors as ours.
 
 Every connection goes through cksumvfs, which keeps a checksum in each page of the file (8 reserved bytes, set when it is created): a page
-that rotted is an error when it is read, never an answer. Pages that are still in the WAL have the WAL's own checksums, which SQLite looks at
+that rotted is an error when it is read, never an answer. Pages that are still in the WAL have the WAL's own checksums, which SQLite checks
 when it opens; what they lose is replayed from the log. WAL, autocheckpoint off (see `maintenance`), nothing of the schema is trusted.
 
 A connection belongs to one thread at a time: one that is busy in a thread blocks whoever else touches it.

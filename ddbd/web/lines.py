@@ -19,7 +19,7 @@ from ddbd.errors import Refused
 from ddbd.storage import TableInfo
 from ddbd.web.canonical import decode, decode_object, kind, quoted
 from ddbd.web.ids import RowIds
-from ddbd.web.shape import check_row_id
+from ddbd.web.shape import GROWTH_MAX, check_row_id, check_row_size
 
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\Z)')
 
@@ -34,7 +34,7 @@ class Record(NamedTuple):
 
 
 class Records(Protocol):
-    number: int  # of the last row that was begun
+    number: int  # of the last row that was given; the one behind it is to blame when something is raised
 
     def feed(self, chunk: bytes) -> Iterator[Record]:
         """Raises Refused."""
@@ -44,22 +44,34 @@ class Records(Protocol):
 
 
 class Lines:
-    """Cuts at LF; a line may be as long as a row with its row_id and their escapes."""
+    """Cuts at LF; a line may be as long as a row with its row_id and their escapes. Pieces are joined once, however small they come."""
 
     def __init__(self, limits: Limits) -> None:
-        self._bytes_max = limits.row_bytes_max + limits.row_id_bytes_max + 1024
-        self._held = b""
+        self.bytes_max = limits.row_bytes_max + limits.row_id_bytes_max + 1024
+        self._pieces: list[bytes] = []
+        self._bytes = 0  # in _pieces
 
-    def cut(self, chunk: bytes) -> list[bytes]:
-        *lines, self._held = (self._held + chunk).split(b"\n")
-        for line in (*lines, self._held):
-            if len(line) > self._bytes_max:
-                raise Refused("invalid_value", f"a line has more than {self._bytes_max} bytes; a row has less")
-        return lines
+    def cut(self, chunk: bytes) -> Iterator[bytes]:
+        """Lines with their LF. Raises Refused behind the last good one."""
+        start = 0
+        while (end := chunk.find(b"\n", start) + 1) > 0:
+            self._hold(chunk[start:end])
+            yield self.rest()
+            start = end
+        self._hold(chunk[start:])
+
+    def _hold(self, piece: bytes) -> None:
+        self._bytes += len(piece)
+        if self._bytes > self.bytes_max:
+            raise Refused("invalid_value", f"a line has more than {self.bytes_max} bytes; a row has less")
+        if piece:
+            self._pieces.append(piece)
 
     def rest(self) -> bytes:
-        held, self._held = self._held, b""
-        return held
+        line = b"".join(self._pieces)
+        self._pieces.clear()
+        self._bytes = 0
+        return line
 
 
 class JsonRecords:
@@ -81,7 +93,6 @@ class JsonRecords:
             yield self._record(line)
 
     def _record(self, line: bytes) -> Record:
-        self.number += 1
         row = decode_object(line, self._limits.json_depth_max)
         row_id = check_row_id("row_id", row.pop("row_id"), self._limits) if "row_id" in row else self._ids.next()
         if not self._always_flat and len(row) == 1 and "data" in row:
@@ -89,45 +100,50 @@ class JsonRecords:
             if not isinstance(data, dict):
                 raise Refused("invalid_value", f"data is {kind(data)}; give an object of columns and values")
             row = data
+        _check_size(line, row, self._limits)
+        self.number += 1
         return Record(self.number, line, row_id, row)
 
 
 class CsvRecords:
     def __init__(self, info: TableInfo, limits: Limits, ids: RowIds) -> None:
-        self.number = 0
+        self.number = -1  # so that the header is row 0
         self._lines = Lines(limits)
         self._limits = limits
         self._ids = ids
         self._types = {column.name.lower(): column.type for column in info.columns}
-        self._open = b""  # the lines of a record whose quotes are still open
+        self._open: list[bytes] = []  # the lines of a record whose quotes are still open
+        self._open_bytes = 0
         self._names: list[str] | None = None
 
     def feed(self, chunk: bytes) -> Iterator[Record]:
         for line in self._lines.cut(chunk):
-            yield from self._line(line + b"\n")
+            yield from self._line(line)
 
     def end(self) -> Iterator[Record]:
         last = self._lines.rest()
         if last:
             yield from self._line(last)
         if self._open:
-            self.number += 1
             raise Refused("invalid_csv", "the last record's quotes are never closed")
 
     def _line(self, line: bytes) -> Iterator[Record]:
-        raw = self._open + line
-        if raw.count(b'"') % 2:
-            if len(raw) > self._limits.row_bytes_max + self._limits.row_id_bytes_max:
-                raise Refused("invalid_csv", f"a record has more than {self._limits.row_bytes_max} bytes; are its quotes closed?")
-            self._open = raw
-            return
-        self._open = b""
-        text = raw.removesuffix(b"\n").removesuffix(b"\r")
+        if self._open or line.count(b'"') % 2:
+            closes = bool(self._open) and line.count(b'"') % 2 == 1
+            self._open.append(line)
+            self._open_bytes += len(line)
+            if self._open_bytes > self._lines.bytes_max:
+                raise Refused("invalid_csv", f"a record has more than {self._lines.bytes_max} bytes; are its quotes closed?")
+            if not closes:
+                return
+            line = b"".join(self._open)
+            self._open, self._open_bytes = [], 0
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
         if self._names is None:
             self._names = self._header(text)
+            self.number = 0
         elif text:
-            self.number += 1
-            yield self._record(raw, text, self._names)
+            yield self._record(line, text, self._names)
 
     def _header(self, text: bytes) -> list[str]:
         names = [name or "" for name in _fields(text.removeprefix(b"\xef\xbb\xbf"))]
@@ -151,6 +167,8 @@ class CsvRecords:
                 row_id = None if field is None else check_row_id("row_id", field, self._limits)
             else:
                 row[name] = self._value(name, field)
+        _check_size(raw, row, self._limits)
+        self.number += 1
         return Record(self.number, raw, self._ids.next() if row_id is None else row_id, row)
 
     def _value(self, name: str, field: str | None) -> Value:
@@ -180,6 +198,11 @@ def _fields(text: bytes) -> list[str | None]:
         if not end:
             return fields
         place = match.end()
+
+
+def _check_size(raw: bytes, row: Row, limits: Limits) -> None:
+    if len(raw) * GROWTH_MAX > limits.row_bytes_max:
+        check_row_size("the row", row, limits)
 
 
 def records_of(content_type: bytes, info: TableInfo, limits: Limits, ids: RowIds) -> Records:

@@ -23,7 +23,7 @@ from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.lines import Record, first_misfit, records_of
 from ddbd.web.parameters import Parameters
-from ddbd.web.shape import check_name, check_row_size
+from ddbd.web.shape import check_name
 
 LOAD = frozenset({"table", "db", "upsert", "timeout"})
 SLICE_ROWS = 1_000
@@ -69,8 +69,6 @@ class Loader:
 
     async def add(self, record: Record) -> None:
         size = len(record.raw)
-        if size * 8 > self._limits.row_bytes_max:
-            check_row_size("the row", record.data, self._limits)
         full = len(self._slice) >= min(SLICE_ROWS, self._limits.batch_rows_max) or self._slice_bytes + size > SLICE_BYTES
         if self._slice and (full or record.row_id in self._slice_ids):
             await self.flush()
@@ -137,7 +135,7 @@ async def load(
     except LoadStopped:
         raise
     except Refused as error:
-        raise LoadStopped(error, {**loader.progress(), "row": records.number}) from error
+        raise LoadStopped(error, {**loader.progress(), "row": records.number + 1}) from error
     except DdbError as error:
         raise LoadStopped(error, loader.progress()) from error
     return loader.progress()

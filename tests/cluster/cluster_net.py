@@ -45,7 +45,11 @@ class Link:
         self.pump = pump
 
     def move(self) -> bool:
-        return not (self.ends & self.network.silent) and bool(self.pump.pump())
+        return not (self.ends & self.network.silent) and bool(self.pump.pump(advanceClock=False))
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.pump.clientIO.disconnected and self.pump.serverIO.disconnected)
 
     def break_off(self) -> None:
         """What the kernel does when a process dies: both ends are told, bytes under way are lost."""
@@ -114,6 +118,7 @@ class Network:
             for link in list(self.links):
                 moved = link.move() or moved
             if not moved:
+                self.links = [link for link in self.links if not link.is_over]
                 return
         raise AssertionError("the network never comes to rest")
 

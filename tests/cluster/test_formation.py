@@ -10,6 +10,7 @@ from cluster_net import make_config
 from formation_world import Id, World
 from twisted.internet.defer import CancelledError
 
+from ddbd.cluster.peers import WholeBody
 from ddbd.cluster.resource import peer_headers
 from ddbd.errors import ConfigError
 
@@ -197,7 +198,7 @@ def ask(world: World, sender: str, method: str, call: str, data: bytes | None) -
     headers = peer_headers(sender, "2", None)
     client = world.network.client(sender)
     url = f"http://localhost:8082/raft/{call}"
-    client.request(method, url, headers=headers, data=data, reactor=world.clock).addCallback(answers.append)
+    client.request(method, url, headers=headers, data=WholeBody(data) if data is not None else None, reactor=world.clock).addCallback(answers.append)
     world.network.flush()
     answers[0].content().addCallback(bodies.append)
     return answers[0].code, msgspec.json.decode(bodies[0])

@@ -13,8 +13,7 @@ from raft_cluster import Cluster, Node
 
 from ddbd.raft.core import ProposalDropped, Raft
 from ddbd.raft.log import CacheLimits
-from ddbd.raft.messages import RaftMessage
-from ddbd.raft.types import EntryKind, NodeId
+from ddbd.raft.types import NodeId
 
 Step = tuple[int, int]  # (what, with whom or how)
 
@@ -188,7 +187,9 @@ class Chaos:
         leader = self.leader()
         if leader is None:
             return
-        sound = [each for each in self.ids if each not in self.frozen and leader.membership.life_of(each) == self.cluster.nodes[each].disk.life]
+        sound = [
+            each for each in self.ids if each not in self.frozen and leader.membership.life_of(each) == self.cluster.nodes[each].disk.life
+        ]
         voters = [each for place, each in enumerate(sound) if how >> place & 1]
         others = [each for each in self.ids if each not in voters]
         if voters and (not self.frozen or len(voters) >= 3):
@@ -224,7 +225,12 @@ class Chaos:
         for peer in sorted(node.wanted):
             self.cluster.offer(leader.id, peer)
         for peer in self.ids:
-            if self.leader() is leader and leader.leading is not None and peer in leader.leading.progress and self.cluster.nodes[peer].is_up:
+            if (
+                self.leader() is leader
+                and leader.leading is not None
+                and peer in leader.leading.progress
+                and self.cluster.nodes[peer].is_up
+            ):
                 self._report(leader, peer)
 
     def _fetch(self, node: Node) -> None:
@@ -322,24 +328,9 @@ class Chaos:
         return "; ".join(one(node) for node in self.cluster.nodes.values())
 
 
-def changes(core: Raft) -> int:
-    """How many membership entries the log holds."""
-    log = core.log
-    low = log.base.index + 1
-    found = 0
-    while low <= log.last_index:
-        entries = log.entries(low, log.last_index + 1, 1 << 20)
-        found += sum(entry.kind is EntryKind.MEMBERSHIP for entry in entries)
-        low += len(entries)
-    return found
-
-
 def play(seed: int, count: int, steps: int, voters: int | None = None) -> Chaos:
     dice = random.Random(seed)
     chaos = Chaos(count, voters, seed)
     chaos.run([(dice.randrange(1 << 16), dice.randrange(1 << 16)) for _ in range(steps)])
     chaos.recover()
     return chaos
-
-
-__all__ = ["Chaos", "RaftMessage", "Step", "changes", "play"]

@@ -40,7 +40,9 @@ class Checks:
         core = node.core
         mark = (core.term, core.commit_index, core.applied_index)
         before = self.marks.get(node.id, (0, 0, 0))
-        assert all(now >= then for now, then in zip(mark, before, strict=True)), f"{node.id}: (term, commit, applied) went {before} -> {mark}"
+        assert all(now >= then for now, then in zip(mark, before, strict=True)), (
+            f"{node.id}: (term, commit, applied) went {before} -> {mark}"
+        )
         assert core.applied_index <= core.handed_index <= core.commit_index <= core.log.last_index, f"{node.id}: out of order"
         assert core.handed_index <= node.disk.last_index, f"{node.id} applies {core.handed_index}, on disk is {node.disk.last_index}"
         self.marks[node.id] = mark
@@ -133,7 +135,9 @@ class Checks:
 
     def read(self, cluster: Cluster, node: Node, reads: Iterable[ReadState]) -> None:
         for read in reads:
-            assert read.index >= self.asked[read.context], f"{node.id} reads at {read.index}, {self.asked[read.context]} was committed before"
+            assert read.index >= self.asked[read.context], (
+                f"{node.id} reads at {read.index}, {self.asked[read.context]} was committed before"
+            )
 
     def crashed(self, node: Node) -> None:
         """Term and log come back from the disk; commit and applied may be learned anew."""

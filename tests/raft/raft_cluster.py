@@ -171,8 +171,14 @@ class Cluster:
             self._handle(node, node.core.ready())
             self.checks.after_turn(self, node)
             if not node.core.has_more():
+                self._nothing_is_left(node)
                 return
         raise AssertionError(f"a turn of {node_id} never ends")
+
+    def _nothing_is_left(self, node: Node) -> None:
+        """What `has_more` denied must not be there."""
+        rest = node.core.ready()
+        assert not (rest.messages or rest.must_save or rest.after_save or rest.committed or rest.reads or rest.snapshots_wanted), rest
 
     def _handle(self, node: Node, ready: Ready) -> None:
         self._send(node, ready.messages)
@@ -364,14 +370,13 @@ class Cluster:
 
 def text(message: RaftMessage) -> str:
     """One line: who, in which term, to whom, what."""
-    kind = type(message).__name__
-    fields = message._asdict()
-    words = [f"{name}={_short(value)}" for name, value in fields.items() if name not in ("to", "sender", "term") and not _is_dull(name, value)]
-    return " ".join([f"{message.sender}@{message.term} -> {message.to} {kind}", *words])
+    words = [f"{name}={_short(value)}" for name, value in message._asdict().items() if not _is_dull(name, value)]
+    return " ".join([f"{message.sender}@{message.term} -> {message.to} {type(message).__name__}", *words])
 
 
 def _is_dull(name: str, value: object) -> bool:
-    return value is False or (name == "counts" and value is True)
+    is_known = name in ("to", "sender", "term") or (name in ("hint_index", "hint_term") and value == 0)
+    return is_known or value is False or value == "" or (name == "counts" and value is True)
 
 
 def _short(value: object) -> str:
@@ -379,11 +384,20 @@ def _short(value: object) -> str:
         return f"{value.index}@{value.term}"
     if isinstance(value, tuple) and all(isinstance(each, Entry) for each in value):
         return "[" + " ".join(short_entry(each) for each in value) + "]"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+    return "yes" if value is True else "no" if value is False else str(value)
 
 
 def short_entry(entry: Entry) -> str:
-    what = {EntryKind.COMMAND: entry.data.decode(), EntryKind.EMPTY: "-", EntryKind.MEMBERSHIP: "membership"}[entry.kind]
-    return f"{entry.index}@{entry.term}:{what}"
+    if entry.kind is EntryKind.MEMBERSHIP:
+        return f"{entry.index}@{entry.term}:{short_membership(Membership.from_bytes(entry.data))}"
+    return f"{entry.index}@{entry.term}:{entry.data.decode() or '-'}"
+
+
+def short_membership(membership: Membership) -> str:
+    """voters[<-outgoing][+learners], each life behind its node."""
+
+    def names(nodes: Sequence[NodeId]) -> str:
+        return ",".join(node + (f"/{membership.life_of(node)}" if membership.life_of(node) else "") for node in nodes)
+
+    outgoing = f"<-{names(membership.outgoing)}" if membership.outgoing else ""
+    return names(membership.voters) + outgoing + (f"+{names(membership.learners)}" if membership.learners else "")

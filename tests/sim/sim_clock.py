@@ -61,8 +61,5 @@ class ProcessClock:
         return self._begin + self._timers.now * self._rate
 
     def callLater(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:  # noqa: N802 - twisted's name
-        return self._timers.later(delay / self._rate, self._run, *_bound(func, args))
+        return self._timers.later(delay / self._rate, self._run, func, *args)
 
-
-def _bound(func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (func, *args)

@@ -28,7 +28,6 @@ class Model:
     def __init__(self, limits: Limits, founders: Membership, sometimes: Counter[str]) -> None:
         self.tables = MemoryTables(limits, lambda: 0.0, None, founders)
         self.outcomes: dict[str, list[Outcome]] = {}  # by the tag of the operation
-        self.seen_tags: set[str] = set()  # in the log at all, refused or not
         self.membership = founders
         self._sometimes = sometimes
         self._rows: dict[str, Row] = {}
@@ -55,7 +54,6 @@ class Model:
             self._origins.add(proposal.command.node)
             return None
         tag = proposal.fingerprint.decode()
-        self.seen_tags.add(tag)
         answer = results[0].answer
         if answer is None:
             self._sometimes["a repeated proposal was refused"] += 1

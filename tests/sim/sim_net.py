@@ -54,7 +54,16 @@ class Network:
             at = max(self._world.timers.now + delay, self._last.get(link, 0.0))
             self._last[link] = at
             delay = at - self._world.timers.now
-        self._world.timers.later(delay, self._world.deliver, message)
+        self._world.timers.later(delay, self._arrive, message, self._stream(message))
+
+    def _stream(self, message: Message) -> tuple[int, int]:
+        nodes = self._world.nodes
+        return nodes[message.sender].boots, nodes[message.to].boots
+
+    def _arrive(self, message: Message, stream: tuple[int, int]) -> None:
+        """A stream ends with either of its processes; without streams a message may come out of an earlier life."""
+        if not self._world.options.in_order or stream == self._stream(message):
+            self._world.deliver(message)
 
     def _check_wire(self, message: Message) -> None:
         kind, body = encode(message)

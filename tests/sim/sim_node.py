@@ -156,6 +156,7 @@ class Process:
         except PowerCut:
             node.world.note(f"n{node.id}: the power goes in the middle of an operation")
             node.crash(power=True)
+            node.world.restart_later(node)
             return
         if self.fatal is not None:
             node.fatal(self.fatal)
@@ -224,7 +225,7 @@ class Node:
     def wipe(self) -> None:
         """The disk is replaced by an empty one, and the node comes back under a new life."""
         self.crash(power=False)
-        self.life = f"life-{self.boots}"
+        self.life = f"life{self.boots}"
         self.founders = Membership(())
         self.images = {}
         self.disk = self._new_disk()

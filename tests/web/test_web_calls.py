@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from web_client import Node
 
 from ddbd.errors import Busy, NoLeader, OutcomeUnknown
-from web_client import Node
 
 
 @pytest.fixture

@@ -43,14 +43,17 @@ def refused(node: Node, *pieces: bytes) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost:8080", "localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.0.0.2", "[::1]:8080", "[::1]", "db.example", "p.example:443"]
+    "host",
+    ["localhost:8080", "localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.0.0.2", "[::1]:8080", "[::1]", "db.example", "p.example:443"],
 )
 def test_a_host_that_is_ours_is_served(host: str) -> None:
     node = Node(config_of(hosts=("db.example", "p.example:443")))
     assert node.get("/ping", Host=host).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost:8081", "localhost:99999", "10.0.0.1:8080", "localhost.evil.example", "p.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost:8081", "localhost:99999", "10.0.0.1:8080", "localhost.evil.example", "p.example"]
+)
 def test_a_host_that_is_not_ours_is_421(host: str) -> None:
     assert refused(Node(config_of(hosts=("p.example:443",))), request("GET", "/ping", headers={"Host": host})) == (421, "misdirected")
 
@@ -210,13 +213,24 @@ def test_a_chunk_size_that_is_none_is_refused(node: Node, size: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"GET /ping", b"GET  /ping HTTP/1.1", b"GET /ping HTTP/9.9", b"GET /ping HTTP/2.0", b"G@T /ping HTTP/1.1", b"PRI * HTTP/2.0", b"\x16\x03\x01"]
+    "line",
+    [
+        b"GET /ping",
+        b"GET  /ping HTTP/1.1",
+        b"GET /ping HTTP/9.9",
+        b"GET /ping HTTP/2.0",
+        b"G@T /ping HTTP/1.1",
+        b"PRI * HTTP/2.0",
+        b"\x16\x03\x01",
+    ],
 )
 def test_a_request_line_that_is_none_is_400(node: Node, line: bytes) -> None:
     assert refused(node, line + b"\r\nHost: localhost:8080\r\n\r\n") == (400, "bad_request")
 
 
-@pytest.mark.parametrize("path", [b"/%00", b"/%ff", b"/%zz", b"/a%", b"ping", b"/\xc3\xbc", b"http://evil.example/ping", b"/%0d%0aX:y", b"/a#b"])
+@pytest.mark.parametrize(
+    "path", [b"/%00", b"/%ff", b"/%zz", b"/a%", b"ping", b"/\xc3\xbc", b"http://evil.example/ping", b"/%0d%0aX:y", b"/a#b"]
+)
 def test_a_path_that_is_none_is_400_without_a_line_in_the_log(node: Node, path: bytes, caplog: Any) -> None:
     assert refused(node, b"GET " + path + b" HTTP/1.1\r\nHost: localhost:8080\r\n\r\n") == (400, "bad_request")
 
@@ -321,7 +335,9 @@ def test_connection_close_is_honoured_in_a_list(node: Node) -> None:
 # Methods, and what every reply has.
 
 
-@pytest.mark.parametrize("path", ["/insert", "/update", "/delete_record", "/init_database", "/drop_database", "/create_table", "/delete_table"])
+@pytest.mark.parametrize(
+    "path", ["/insert", "/update", "/delete_record", "/init_database", "/drop_database", "/create_table", "/delete_table"]
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "BREW", "TRACE"])
 def test_a_write_takes_post_alone(node: Node, path: str, method: str) -> None:
     reply = node.call(method, path)

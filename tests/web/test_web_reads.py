@@ -106,7 +106,9 @@ def test_any_text_is_a_row_id(school: Node, row_id: str) -> None:
     assert school.get(f"/select?table=students&row_id={quote(row_id, safe='')}").json[0]["id"] == row_id
 
 
-@pytest.mark.parametrize("target", ["/select?table=students", "/select?table=students&row_id=1", "/search?table=students&column=id&value=1"])
+@pytest.mark.parametrize(
+    "target", ["/select?table=students", "/select?table=students&row_id=1", "/search?table=students&column=id&value=1"]
+)
 def test_columns_come_in_the_order_asked_for(school: Node, target: str) -> None:
     assert school.get(f"{target}&columns=grade,ID").body == b'[{"row_id":"1","grade":"A","id":"1"}]\n'
     assert school.get(f"{target}&columns=row_id").body == b'[{"row_id":"1"}]\n'
@@ -117,7 +119,13 @@ def test_columns_come_in_the_order_asked_for(school: Node, target: str) -> None:
 
 @pytest.mark.parametrize(
     ("query", "count"),
-    [("column=name&value=odd", 5), ("column=id&value=7", 1), ("column=id&op=lt&value=3", 3), ("column=name&op=prefix&value=e", 5), ("column=id&op=ne&value=7", 9)],
+    [
+        ("column=name&value=odd", 5),
+        ("column=id&value=7", 1),
+        ("column=id&op=lt&value=3", 3),
+        ("column=name&op=prefix&value=e", 5),
+        ("column=id&op=ne&value=7", 9),
+    ],
 )
 def test_a_search_finds_what_the_op_says(query: str, count: int) -> None:
     found = filled(10).get(f"/search?table=students&{query}").json

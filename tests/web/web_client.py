@@ -9,10 +9,10 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from web_twin import Twin, config_of
 
 from ddbd.config import Config
 from ddbd.web.site import Site, make_site
-from web_twin import Twin, config_of
 
 NOW = 1_700_000_000.0
 
