@@ -10,6 +10,7 @@ daemon stands in `Limits`, every duration that two nodes must agree on in `Timin
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from ddbd.errors import ConfigError
 from ddbd.raft.types import NodeId, id_order
 
 NODES_MAX = 9  # more voters only make each write slower; the peers of this kind advise at most 7 to 11
+MESSAGE_BYTES_MIN = 4 * 1024 * 1024  # a node carries up to 1 MiB of writes to the leader at once, and leaves room around them
+
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +158,8 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; name the file with --config") from None
     try:
         raw = msgspec.json.decode(text, type=_ConfigJson)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is no text in UTF-8") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from None
     return _check(raw, path)
@@ -172,13 +178,15 @@ def _check(raw: _ConfigJson, path: Path) -> Config:
     if len(raw.nodes) > NODES_MAX:
         raise ConfigError(f"{path}: nodes: {len(raw.nodes)} nodes are too many; at most {NODES_MAX}")
     nodes = [_check_node(node, f"{path}: nodes[{place}]", raw.insecure) for place, node in enumerate(raw.nodes)]
-    for what, values in (("id", [n.id for n in nodes]), ("address", [n.address for n in nodes])):
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise ConfigError(f"{path}: nodes: the {what} {twice!r} is given twice")
+    _check_twice([(id_order(node.id), node.id) for node in nodes], f"{path}: nodes: the id")
+    _check_twice([((node.host, node.port), node.address) for node in nodes], f"{path}: nodes: the address")
     masters = [node.id for node in nodes if node.is_master]
     if len(masters) > 1:
         raise ConfigError(f"{path}: nodes: isMaster is true for nodes {' and '.join(masters)}; at most one can be preferred")
+    for place, host in enumerate(raw.hosts):
+        name = re.sub(r":[0-9]{1,5}$", "", host) if host.count(":") == 1 or "]:" in host else host
+        if not _is_host(name.removeprefix("[").removesuffix("]")):
+            raise ConfigError(f"{path}: hosts[{place}]: {host!r} is no name; write host or host:port, as in db.example.com")
     _check_timing(raw.timing, path)
     _check_limits(raw.limits, path)
     return Config(
@@ -192,6 +200,16 @@ def _check(raw: _ConfigJson, path: Path) -> Config:
     )
 
 
+def _check_twice(values: list[tuple[object, str]], what: str) -> None:
+    """Two spellings of one value are the same."""
+    seen: dict[object, str] = {}
+    for value, text in values:
+        if value in seen:
+            also = "" if seen[value] == text else f", also as {text!r}"
+            raise ConfigError(f"{what} {seen[value]!r} is given twice{also}")
+        seen[value] = text
+
+
 def _check_node(raw: _NodeJson, where: str, insecure: bool) -> Node:
     if not (0 < len(raw.id) <= 64) or not raw.id.isascii() or not all(c.isalnum() or c in "_.-" for c in raw.id):
         raise ConfigError(f"{where}.id: {raw.id!r} is no id; use 1 to 64 letters, digits, '_', '.' or '-'")
@@ -199,6 +217,8 @@ def _check_node(raw: _NodeJson, where: str, insecure: bool) -> Node:
         raise ConfigError(f"{where}.id: {raw.id!r} is no id; it names the data folder")
     host, port = _split_address(raw.address, f"{where}.address")
     bind = raw.bind if raw.bind is not None else host
+    if not _is_host(bind):
+        raise ConfigError(f"{where}.bind: {bind!r} is no host; write a name or an address without a port, as in 0.0.0.0")
     if not insecure and not _is_loopback(bind):
         key = "bind" if raw.bind is not None else "address"
         raise ConfigError(
@@ -209,13 +229,18 @@ def _check_node(raw: _NodeJson, where: str, insecure: bool) -> Node:
 
 
 def _split_address(address: str, where: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or any(c.isspace() or c in "/?#@[]" for c in host) or (":" in host and not _is_address(host)):
-        raise ConfigError(f"{where}: {address!r} is no address; write host:port, as in localhost:8080")
-    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+    host, _, port = address.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if is_bracketed else host
+    if not _is_host(host) or is_bracketed != (":" in host):
+        raise ConfigError(f"{where}: {address!r} is no address; write host:port, as in localhost:8080 or [::1]:8080")
+    if not re.fullmatch("[1-9][0-9]{0,4}", port, re.ASCII) or int(port) > 65535:
         raise ConfigError(f"{where}: {port!r} is no port; use a number from 1 to 65535")
     return host.lower(), int(port)
+
+
+def _is_host(host: str) -> bool:
+    return _NAME.fullmatch(host) is not None or _is_address(host)
 
 
 def _is_address(host: str) -> bool:
@@ -245,7 +270,10 @@ def _check_limits(limits: Limits, path: Path) -> None:
         value: Any = getattr(limits, name)
         if value <= 0:
             raise ConfigError(f"{path}: limits.{name}: must be above 0")
-    if limits.body_bytes_max > limits.message_bytes_max // 2:
-        raise ConfigError(f"{path}: limits.body_bytes_max: must be at most half of message_bytes_max ({limits.message_bytes_max})")
+    if limits.message_bytes_max < MESSAGE_BYTES_MIN:
+        raise ConfigError(f"{path}: limits.message_bytes_max: must be at least {MESSAGE_BYTES_MIN}")
+    for name in ("body_bytes_max", "append_bytes_max"):
+        if getattr(limits, name) > limits.message_bytes_max // 2:
+            raise ConfigError(f"{path}: limits.{name}: must be at most half of message_bytes_max ({limits.message_bytes_max})")
     if limits.columns_max > 1_000:
         raise ConfigError(f"{path}: limits.columns_max: at most 1000")

@@ -156,6 +156,7 @@ class Daemon(Service):
         self._streams: Streams | None = None
         self._heartbeat: Heartbeat | None = None
         self._store: Any = None
+        self._is_ending = False
 
     # Coming up.
 
@@ -177,7 +178,9 @@ class Daemon(Service):
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
 
     def _end(self) -> None:
-        if self.running:
+        """Told twice, the second time says nothing new."""
+        if self.running and not self._is_ending:
+            self._is_ending = True
             logger.info("SIGTERM: node {id} ends", id=self._node.id)
             self._reactor.stop()
 

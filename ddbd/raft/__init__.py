@@ -3,8 +3,8 @@
 THE MODEL. A cluster is a handful of nodes that keep the same log. Entries are numbered by index; each carries the term of the leader
 that appended it. Time is divided into terms with at most one leader each. The leader appends, sends its entries to the others, and calls
 an entry committed once a majority has it on disk and it is of the leader's own term; from then on no later leader can lack it. Everyone
-applies committed entries in order, so equal logs make equal tables. The paper is Ongaro and Ousterhout, "In Search of an Understandable Consensus
-Algorithm" (cited as Raft 5.3 and so on); "thesis" is Ongaro's dissertation.
+applies committed entries in order, so equal logs make equal tables. The paper is Ongaro and Ousterhout, "In Search of an Understandable
+Consensus Algorithm" (cited as Raft 5.3 and so on); "thesis" is Ongaro's dissertation.
 
 THE CONTRACT. `Raft` takes messages, ticks and proposals, and answers with data: `ready()` says what to send, save and apply. It never calls
 out (the log's older part is read back through a reader that is handed in). The same inputs give the same run.

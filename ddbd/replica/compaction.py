@@ -20,6 +20,7 @@ class Compaction:
         self._driver = driver
         self._is_under_way = False
         self._applied_at = driver.core.applied_index  # at the last checkpoint
+        self._durable: SnapshotMeta | None = None  # up to here the log may go, once no save is under way
 
     def tick(self) -> None:
         """At each heartbeat."""
@@ -27,7 +28,7 @@ class Compaction:
             return
         self._is_under_way = True
         self._applied_at = self._driver.core.applied_index
-        self._driver.store.tables.checkpoint().addCallbacks(self._checkpointed, self._failed)
+        self._driver.store.tables.checkpoint().addCallback(self._checkpointed).addErrback(self._failed)
 
     def _is_due(self) -> bool:
         limits, tables = self._driver.config.limits, self._driver.store.tables
@@ -37,8 +38,16 @@ class Compaction:
 
     def _checkpointed(self, durable: SnapshotMeta) -> None:
         self._is_under_way = False
-        driver = self._driver
-        if driver.is_stopped or driver.core.is_saving or driver.seeding.is_fetching:
+        self._durable = durable
+        self.compact()
+
+    def compact(self) -> None:
+        """Between two saves. On a slow disk one is nearly always under way, so the driver asks after each of them."""
+        driver, durable = self._driver, self._durable
+        if durable is None or driver.is_stopped or driver.core.is_saving:
+            return
+        self._durable = None
+        if driver.seeding.is_fetching:
             return  # the next checkpoint takes it along
         index = durable.index - driver.config.limits.log_tail_entries
         keep_from = driver.seeding.keep_from()

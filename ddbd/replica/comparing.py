@@ -53,6 +53,8 @@ class Comparing:
         if verdict.is_split and not was_split:
             driver.world.log_event("ALARM: the nodes' states differ, no majority agrees; compare their tables before you trust any of them")
         for node_id in verdict.differing:
+            if node_id == report.sender and report.is_suspect:
+                continue  # it knows
             if node_id == driver.node_id:
                 driver.quarantine("this node's state differs from the majority's")
                 return

@@ -129,9 +129,13 @@ class Driver:
 
     def peer_refused(self, peer: NodeId) -> None:
         """Its address refuses connections: the process is gone."""
-        if not self.is_stopped:
+        if self.is_stopped:
+            return
+        try:
             self.core.leader_refused(peer)
-            self.wake()
+        except Exception as error:  # noqa: BLE001 - as in a turn
+            self.fail(error)
+        self.wake()
 
     def peer_connected(self, peer: NodeId) -> None:
         """A new stream: what was under way on the old one may be lost."""
@@ -197,7 +201,10 @@ class Driver:
             self.on_leader()
         elif not self._is_stream_new:
             return
-        self._is_stream_new = False
+        # While leadership is being handed over nothing can be appended: again, once that came to its end.
+        self._is_stream_new = self.core.leading is not None and self.core.leading.transfer_to is not None
+        if self._is_stream_new:
+            return
         if leader[0] is not None:
             self.reads.take_back(now)
             self._carry(self.proposals.take_repeats(now, all_of_them=True), now)
@@ -206,7 +213,8 @@ class Driver:
         """This node's writes and reads, on their way to the leader."""
         if self.core.leader_id is None:
             return
-        if self.core.leading is None or self.core.leading.transfer_to is None:
+        # Wrong tables apply nothing, so they give no answers: their node holds its writes until it is seeded anew.
+        if not self.core.is_frozen and (self.core.leading is None or self.core.leading.transfer_to is None):
             repeats = self.proposals.take_repeats(now, all_of_them=False) if not self.core.is_leader else []
             self._carry(repeats + self.proposals.take(now), now)
         context = self.reads.take(now)
@@ -267,7 +275,7 @@ class Driver:
         if ready.must_save:
             self.world.peers.flush()
             saved = self.store.log.save(ready.hard_state, ready.entries)
-            saved.addCallbacks(self._saved, self.failed, callbackArgs=(ready,))
+            saved.addCallback(self._saved, ready).addErrback(self.failed)
         else:
             self._send(ready)
         if ready.reads:
@@ -282,6 +290,7 @@ class Driver:
             return
         self.core.saved()
         self._send(ready)
+        self.compaction.compact()
         self.wake()
 
     def _send(self, ready: Ready) -> None:

@@ -19,8 +19,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from ddbd.commands import Answer, AnyCommand, Applied, Proposal, Register, encode_proposal
@@ -31,6 +32,7 @@ from ddbd.replica.promises import Dice
 FORWARD_BYTES_MAX = 1024 * 1024  # of proposals in one message to the leader
 REPEAT_SECONDS = 0.5  # of silence before a write is sent again; doubles each time
 REPEAT_SECONDS_MAX = 8.0
+IDLE_MAX = 1_000  # writes that are over and still in the queue of deadlines, beyond as many as are open
 
 
 class Windows(Protocol):
@@ -44,18 +46,18 @@ class Windows(Protocol):
 class Write:
     """One client's write under way."""
 
-    __slots__ = ("answer", "command", "deadline", "fingerprint", "is_done", "key", "repeat_at", "repeat_seconds", "seq", "size_bytes")
+    __slots__ = ("answer", "command", "deadline", "fingerprint", "is_done", "is_in_doubt", "key", "repeat_at", "repeat_seconds", "seq")
 
     def __init__(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float) -> None:
-        self.command = command
+        self.command = msgspec.Raw(msgspec.msgpack.encode(command))
         self.key = key
         self.fingerprint = fingerprint
         self.deadline = deadline
         self.answer: Deferred[Answer] = Deferred()
         self.seq: int | None = None  # None while held
-        self.size_bytes = 0
         self.repeat_at = 0.0
         self.repeat_seconds = REPEAT_SECONDS
+        self.is_in_doubt = False  # while held: it was sent before, and may have been done
         self.is_done = False
 
 
@@ -74,7 +76,7 @@ class Proposals:
         self._sent: dict[int, Write] = {}  # in order of seq
         self._deadlines: list[tuple[float, int, Write]] = []
         self._count = 0  # breaks ties in the heap
-        self._open_bytes = 0
+        self._open_bytes = 0  # of the commands of all that is held or sent
         self._register_at = 0.0
         self._repeat_check_at = 0.0
         self.is_stopping = False
@@ -95,6 +97,7 @@ class Proposals:
             raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
         write = Write(command, key, fingerprint, deadline)
         self._held.append(write)
+        self._open_bytes += len(write.command)
         self._count += 1
         heapq.heappush(self._deadlines, (deadline, self._count, write))
         return write.answer
@@ -114,10 +117,7 @@ class Proposals:
             write.seq = self._next_seq
             self._next_seq += 1
             self._sent[write.seq] = write
-            data = self._encode(write, now)
-            write.size_bytes = len(data)
-            self._open_bytes += len(data)
-            taken.append(data)
+            taken.append(self._encode(write, now))
         return taken
 
     def take_back(self, now: float) -> None:
@@ -144,7 +144,8 @@ class Proposals:
         write.repeat_at = now + write.repeat_seconds
         write.repeat_seconds = min(2 * write.repeat_seconds, REPEAT_SECONDS_MAX)
         floor = next(iter(self._sent))
-        return encode_proposal(Proposal(self._node_id, self._boot, write.seq, floor, write.command, write.key, write.fingerprint))
+        command = cast("AnyCommand", write.command)  # encoded already
+        return encode_proposal(Proposal(self._node_id, self._boot, write.seq, floor, command, write.key, write.fingerprint))
 
     # From the log.
 
@@ -161,9 +162,10 @@ class Proposals:
                 if write is not None:
                     self._finish(write, result.answer)
         if saw_registration:
-            self._learn_boot(windows)
+            self._learn_boot(windows, are_all_known=True)
 
-    def _learn_boot(self, windows: Windows) -> None:
+    def _learn_boot(self, windows: Windows, are_all_known: bool) -> None:
+        """`are_all_known`: every write that was applied under the old boot has been answered."""
         registered = windows.registered(self._node_id)
         if registered is None:
             return
@@ -174,33 +176,38 @@ class Proposals:
             # A registration from an earlier life came late and took this one's place.
             self._nonce = self._dice.getrandbits(63)
             self._boot = None
-            self._hold_again(list(self._sent.values()))
+            if are_all_known:
+                self._hold_again(list(self._sent.values()))
+            else:
+                self._doubt(list(self._sent.values()))
 
     def _hold_again(self, writes: list[Write]) -> None:
         for write in reversed(writes):
             assert write.seq is not None, "only sent writes are held again"
             del self._sent[write.seq]
-            self._open_bytes -= write.size_bytes
             write.seq = None
             write.repeat_seconds = REPEAT_SECONDS
             self._held.appendleft(write)
 
     def skipped(self, windows: Windows) -> None:
         """A snapshot took the place of entries that this node has not applied: ask its windows what became of the writes."""
-        self._learn_boot(windows)
+        self._learn_boot(windows, are_all_known=False)
         if self._boot is None:
             return
         boot, _, ranges = windows.open_sequences(self._node_id)
         if boot != self._boot:
             return
-        done = [write for seq, write in self._sent.items() if any(low <= seq <= high for low, high in ranges)]
-        # With a key the stored answer comes back to a new proposal; without one it is gone.
-        self._hold_again([write for write in done if write.key])
-        for write in done:
+        self._doubt([write for seq, write in self._sent.items() if any(low <= seq <= high for low, high in ranges)])
+
+    def _doubt(self, writes: list[Write]) -> None:
+        """They were done, or may have been. With a key the stored answer comes back to a new proposal; without one it is gone."""
+        self._hold_again([write for write in writes if write.key])
+        for write in writes:
+            write.is_in_doubt = True
             if not write.key:
                 assert write.seq is not None, "a sent write has a number"
                 del self._sent[write.seq]
-                self._finish(write, OutcomeUnknown("the write was done while this node was away, and its answer is lost; read the row"))
+                self._finish(write, OutcomeUnknown("the write may have been done while this node was away; its answer is lost, read the row"))
 
     # Time.
 
@@ -211,25 +218,28 @@ class Proposals:
                 continue
             if write.seq is None:
                 self._held.remove(write)
-                self._finish(write, NoLeader("there was no leader to take the write before its timeout; it was not done"))
             else:
                 del self._sent[write.seq]
-                self._finish(
-                    write, OutcomeUnknown("no answer before the timeout; the write may be done: repeat it with the same Idempotency-Key")
-                )
+            if write.seq is None and not write.is_in_doubt:
+                self._finish(write, NoLeader("there was no leader to take the write before its timeout; it was not done"))
+            else:
+                unknown = "no answer before the timeout; the write may be done: repeat it with the same Idempotency-Key"
+                self._finish(write, OutcomeUnknown(unknown))
+        if len(self._deadlines) > self.open_count + IDLE_MAX:
+            self._deadlines = [each for each in self._deadlines if not each[2].is_done]
+            heapq.heapify(self._deadlines)
 
     def fail_all(self, error: Callable[[], DdbError]) -> None:
         """The node stops: whoever still waits is told."""
         for write in [*self._held, *self._sent.values()]:
-            is_held = write.seq is None
+            is_held = write.seq is None and not write.is_in_doubt
             self._finish(write, NotReady("this node stopped; the write was not done") if is_held else error())
         self._held.clear()
         self._sent.clear()
 
     def _finish(self, write: Write, outcome: Answer | DdbError) -> None:
         write.is_done = True
-        if write.seq is not None:
-            self._open_bytes -= write.size_bytes
+        self._open_bytes -= len(write.command)
         answer, write.answer = write.answer, Deferred()
         if isinstance(outcome, Answer):
             answer.callback(outcome)

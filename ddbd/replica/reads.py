@@ -16,6 +16,8 @@ from ddbd.errors import Busy, DdbError, NoLeader
 from ddbd.raft.messages import Context
 from ddbd.raft.types import ReadState
 
+IDLE_MAX = 1_000  # waits that are over and still in a queue, beyond as many as are open
+
 
 @dataclass(slots=True, eq=False)
 class Waiter:
@@ -128,6 +130,19 @@ class Reads:
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].is_done):
             waiter = heapq.heappop(self._deadlines)[2]
             self._finish(waiter, NoLeader("no quorum confirmed the read before its timeout; consistency=local reads this node's own copy"))
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Waits that are over leave the queues before their deadline, or before an index that may never come, once they are many."""
+        idle_max = self._open + IDLE_MAX
+        if len(self._deadlines) > idle_max:
+            self._deadlines = [each for each in self._deadlines if not each[2].is_done]
+            heapq.heapify(self._deadlines)
+        if len(self._wanted) > idle_max:
+            self._wanted = [each for each in self._wanted if not each[2].is_done]
+            heapq.heapify(self._wanted)
+        if len(self._waiting) > idle_max:
+            self._waiting = [waiter for waiter in self._waiting if not waiter.is_done]
 
     def fail_all(self, error: DdbError) -> None:
         for _, _, waiter in self._deadlines:

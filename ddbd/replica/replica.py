@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
-from ddbd.errors import DdbError, NoLeader, NotReady, OutcomeUnknown
+from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
 from ddbd.raft.messages import Message
 from ddbd.raft.types import NodeId, Role
 from ddbd.replica.driver import Driver
@@ -47,6 +47,7 @@ class Replica:
 
     def tick(self) -> None:
         self._driver.tick()
+        self._leader_changed()  # it may have been lost and found again within one turn
         now = self._world.clock.seconds()
         late = [waiter for waiter in self._leader_waiters if waiter.deadline <= now]
         if late:
@@ -108,6 +109,10 @@ class Replica:
 
     def wait_leader(self, timeout_seconds: float) -> Deferred[NodeId]:
         """See `web.backend`."""
+        try:
+            self._assert_running()
+        except DdbError as error:
+            return fail(error)
         if self.leader_id is not None:
             return succeed(self.leader_id)
         waiter = Waiter(self._deadline(timeout_seconds))
@@ -119,6 +124,10 @@ class Replica:
         self._assert_running()
         if self._driver.core.is_frozen:
             raise NotReady("this node's state differs from the majority's; it serves no reads until it is seeded anew")
+
+    def fatal(self, error: Fatal) -> None:
+        """See `web.backend`."""
+        self._driver.fail(error)
 
     def staleness_ms(self) -> int | None:
         """See `web.backend`. Rounded up: it is a bound."""

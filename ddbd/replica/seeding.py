@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ddbd.replica.driver import Driver
 
 LINGER_SECONDS = 30.0  # a snapshot that nobody needs any more is kept this long for a late retry
+RETRY_SECONDS = 5.0  # after a snapshot could not be made
 SILENT_TICKS = 40  # a follower that was not heard for so long gets no snapshot made
 
 
@@ -32,7 +33,8 @@ class Seeding:
         self._driver = driver
         self._wanted: set[NodeId] = set()
         self._snapshot: SnapshotFile | None = None  # the one on offer
-        self._making: Deferred[SnapshotFile] | None = None
+        self._making_from: int | None = None  # while one is made: it will not be older than this index
+        self._retry_at = 0.0
         self._needed_at = 0.0
         self._fetching: SnapshotOffer | None = None
         self._fetch: Deferred[None] | None = None
@@ -46,7 +48,7 @@ class Seeding:
 
     def keep_from(self) -> int | None:
         """The log behind this index must stay: a snapshot at it is on its way. None: nothing is held back."""
-        return self._snapshot.meta.index if self._snapshot is not None else None
+        return self._snapshot.meta.index if self._snapshot is not None else self._making_from
 
     # The leader's side.
 
@@ -70,7 +72,7 @@ class Seeding:
             self._snapshot = None
 
     def _serve(self, peers: set[NodeId]) -> None:
-        if not peers or self._making is not None or self.is_stopping:
+        if not peers or self._making_from is not None or self.is_stopping:
             return
         core = self._driver.core
         if self._snapshot is not None:
@@ -81,8 +83,10 @@ class Seeding:
                 self._needed_at = self._driver.world.clock.seconds()
                 self._driver.wake()
             return
-        self._making = self._driver.store.tables.snapshot()
-        self._making.addCallbacks(self._made, self._failed)
+        if self._driver.world.clock.seconds() < self._retry_at:
+            return
+        self._making_from = core.applied_index
+        self._driver.store.tables.snapshot().addCallback(self._made).addErrback(self._failed)
 
     def _is_too_old(self, peer: NodeId) -> bool:
         """A quarantined node keeps what it has applied: it needs a snapshot that is not behind."""
@@ -90,14 +94,17 @@ class Seeding:
         return report is not None and report.is_suspect and self._snapshot is not None and self._snapshot.meta.index < report.applied_index
 
     def _made(self, snapshot: SnapshotFile) -> None:
-        self._making = None
+        self._making_from = None
+        if self._driver.is_stopped:
+            return
         self._snapshot = snapshot
         self._needed_at = self._driver.world.clock.seconds()
         self._driver.world.carrier.publish(snapshot)
         self._driver.world.log_event(f"made a snapshot at index {snapshot.meta.index} ({snapshot.size_bytes} bytes)")
 
     def _failed(self, failure: Failure) -> None:
-        self._making = None
+        self._making_from = None
+        self._retry_at = self._driver.world.clock.seconds() + RETRY_SECONDS
         if isinstance(failure.value, Fatal):
             self._driver.fail(failure.value)
         elif not self.is_stopping:

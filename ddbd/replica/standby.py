@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
-from ddbd.errors import NotReady
+from ddbd.errors import Fatal, NotReady
 from ddbd.raft.types import NodeId
 from ddbd.storage import Tables
 
@@ -50,6 +50,9 @@ class Standby:
 
     def unhealthy_reason(self) -> str | None:
         return None
+
+    def fatal(self, error: Fatal) -> None:
+        raise error
 
     def status(self) -> dict[str, Any]:
         node = self.config.node(self.node_id)

@@ -228,6 +228,8 @@ class Api:
                 "there is nothing at this path; the calls are /insert, /update, /delete_record, /select, /search and /status, among others"
             )
             return problem_of(Refused("not_found", detail)), []
+        if isinstance(error, Fatal):
+            self.backend.fatal(error)
         error_id = self.entropy(8).hex()
         self.log.failure("{method} {path} failed ({error_id})", failure, method=request.method, path=request.path, error_id=error_id)
         return internal_problem(error_id), []

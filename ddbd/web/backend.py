@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
+from ddbd.errors import Fatal
 from ddbd.raft.types import NodeId
 from ddbd.storage import Tables
 
@@ -54,6 +55,9 @@ class Backend(Protocol):
 
     def unhealthy_reason(self) -> str | None:
         """One sentence why an operator must look at this node (quarantine, full disk); None when there is nothing."""
+
+    def fatal(self, error: Fatal) -> None:
+        """A read met a broken disk: the node must end, as after a failed write."""
 
     def status(self) -> dict[str, Any]:
         """The contract's /status but for what the web room knows itself."""

@@ -25,6 +25,8 @@ class BodyStream:
         self._ended = False
 
     def feed(self, data: bytes) -> None:
+        if self._error is not None:
+            return
         if self._reader is not None:
             reader, self._reader = self._reader, None
             self._pause()
@@ -53,9 +55,10 @@ class BodyStream:
             return fail(self._error)
         if self._ended:
             return succeed(b"")
-        self._reader = Deferred(self._given_up)
-        self._resume()
-        return self._reader if self._reader is not None else Deferred()
+        reader: Deferred[bytes] = Deferred(self._given_up)
+        self._reader = reader
+        self._resume()  # which may feed at once
+        return reader
 
     def _given_up(self, _: Deferred[bytes]) -> None:
         self._reader = None

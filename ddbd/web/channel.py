@@ -241,7 +241,7 @@ class Channel(http.HTTPChannel):
 
     def loseConnection(self) -> None:
         """A client that does not read its answer is not waited for without end."""
-        self._enter(Phase.CLOSING, self.abortTimeout)
+        self._enter(Phase.CLOSING, IDLE_SECONDS)
         super().loseConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -255,6 +255,7 @@ class Channel(http.HTTPChannel):
         request: Any = self.requests[-1] if self.requests else None
         if request is not None and request.load is not None:
             self._enter(Phase.BODY, None)
+            self._networkProducer.pauseProducing()
             request.load.fail(error)
             return
         problem = problem_of(error)

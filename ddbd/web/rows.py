@@ -122,12 +122,12 @@ class RowStream:
         request.registerProducer(self, True)
         request.write(self._format.start(self._names) + self._encode(self._ahead))
         self._ahead = []
-        for rows in self._rest:
+        rows: Rows | None = []
+        while rows is not None and self._left != 0:
             await self._may_write()
-            if text := self._encode(rows):
+            rows = next(self._rest, None)
+            if text := self._encode(rows or []):
                 request.write(text)
-            if self._left == 0:
-                break
         request.write(self._format.end())
         request.unregisterProducer()
 

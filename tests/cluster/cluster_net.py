@@ -45,7 +45,14 @@ class Link:
         self.pump = pump
 
     def move(self) -> bool:
-        return not (self.ends & self.network.silent) and bool(self.pump.pump(advanceClock=False))
+        if self.ends & self.network.silent:
+            return False
+        self.network.is_moving = True
+        self.pump.serverIO.stream[:] = [self.network.change(b"".join(self.pump.serverIO.stream))]
+        moved = bool(self.pump.pump(advanceClock=False))
+        self.network.is_moving = False
+        self.network.reap()
+        return moved
 
     @property
     def is_over(self) -> bool:
@@ -54,7 +61,9 @@ class Link:
     def break_off(self) -> None:
         """What the kernel does when a process dies: both ends are told, bytes under way are lost."""
         for transport in (self.pump.clientIO, self.pump.serverIO):
+            transport.stream.clear()
             transport.abortConnection()
+            transport.stream.clear()
         self.pump.flush()
 
 
@@ -64,9 +73,11 @@ class Network:
         self.config = config
         self.sites: dict[int, Site] = {}
         self.links: list[Link] = []
+        self.broken: list[Link] = []
+        self.is_moving = False
         self.silent: set[str] = set()  # nodes from and to which nothing moves
         self.dials: list[tuple[str, str]] = []
-        self.lose: Callable[[str, str, str], bool] = lambda source, target, path: False  # the answer, after it was handled
+        self.change: Callable[[bytes], bytes] = lambda data: data  # what the network does to the bytes of answers
 
     def listen(self, node_id: str, root: Resource) -> None:
         tree = Resource()
@@ -78,7 +89,14 @@ class Network:
         self.sites.pop(self.config.node(node_id).port, None)
         gone = [link for link in self.links if node_id in link.ends]
         self.links = [link for link in self.links if node_id not in link.ends]
-        for link in gone:
+        self.broken += gone
+        if not self.is_moving:
+            self.reap()
+
+    def reap(self) -> None:
+        """Tells the ends of broken links: not from inside a call that one of them is just handling."""
+        broken, self.broken = self.broken, []
+        for link in broken:
             link.break_off()
 
     def cut(self, first: str, second: str) -> None:

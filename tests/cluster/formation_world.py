@@ -67,9 +67,7 @@ class World:
 
     def start(self, node_id: str, config: Config | None = None) -> None:
         # The ids drawn differ in each life of each process: the dice of all nodes are one.
-        formation = Formation(
-            self.clock, config or self.config, node_id, self.rng, self.network.client(node_id), self.disks[node_id]
-        )
+        formation = Formation(self.clock, config or self.config, node_id, self.rng, self.network.client(node_id), self.disks[node_id])
         root = RaftResource()
         root.putChild(b"hello", formation.hello_resource)
         root.putChild(b"adopt", formation.adopt_resource)

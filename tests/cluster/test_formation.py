@@ -198,7 +198,9 @@ def ask(world: World, sender: str, method: str, call: str, data: bytes | None) -
     headers = peer_headers(sender, "2", None)
     client = world.network.client(sender)
     url = f"http://localhost:8082/raft/{call}"
-    client.request(method, url, headers=headers, data=WholeBody(data) if data is not None else None, reactor=world.clock).addCallback(answers.append)
+    client.request(method, url, headers=headers, data=WholeBody(data) if data is not None else None, reactor=world.clock).addCallback(
+        answers.append
+    )
     world.network.flush()
     answers[0].content().addCallback(bodies.append)
     return answers[0].code, msgspec.json.decode(bodies[0])

@@ -22,7 +22,15 @@ class World:
         root = RaftResource()
         if with_streams:
             streams = Streams(
-                self.clock, self.config, "1", "c1", random.Random(0), self.network.client("1"), lambda _: None, lambda _: None, lambda _: None
+                self.clock,
+                self.config,
+                "1",
+                "c1",
+                random.Random(0),
+                self.network.client("1"),
+                lambda _: None,
+                lambda _: None,
+                lambda _: None,
             )
             root.putChild(b"stream", streams.resource)
         self.network.listen("1", root)
@@ -114,4 +122,3 @@ def test_a_body_that_drips_is_waited_for() -> None:
         clock.advance(4)
         answer.protocol.dataReceived(b"x")  # type: ignore[attr-defined]
     assert not body.called
-

@@ -16,6 +16,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 
 from raft_checks import Checks
+from raft_text import text
 
 from ddbd.raft import candidate
 from ddbd.raft.core import Raft, RaftConfig, Ready
@@ -178,7 +179,8 @@ class Cluster:
     def _nothing_is_left(self, node: Node) -> None:
         """What `has_more` denied must not be there."""
         rest = node.core.ready()
-        assert not (rest.messages or rest.must_save or rest.after_save or rest.committed or rest.reads or rest.snapshots_wanted), rest
+        left = (*rest.messages, *rest.after_save, *rest.committed, *rest.reads, *rest.snapshots_wanted, *rest.entries, rest.hard_state)
+        assert left == (None,), f"{node.id} still had {left}"
 
     def _handle(self, node: Node, ready: Ready) -> None:
         self._send(node, ready.messages)
@@ -366,38 +368,3 @@ class Cluster:
         for _ in range(count):
             self.tick(count=2)
             self.settle()
-
-
-def text(message: RaftMessage) -> str:
-    """One line: who, in which term, to whom, what."""
-    words = [f"{name}={_short(value)}" for name, value in message._asdict().items() if not _is_dull(name, value)]
-    return " ".join([f"{message.sender}@{message.term} -> {message.to} {type(message).__name__}", *words])
-
-
-def _is_dull(name: str, value: object) -> bool:
-    is_known = name in ("to", "sender", "term") or (name in ("hint_index", "hint_term") and value == 0)
-    return is_known or value is False or value == "" or (name == "counts" and value is True)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, SnapshotMeta):
-        return f"{value.index}@{value.term}"
-    if isinstance(value, tuple) and all(isinstance(each, Entry) for each in value):
-        return "[" + " ".join(short_entry(each) for each in value) + "]"
-    return "yes" if value is True else "no" if value is False else str(value)
-
-
-def short_entry(entry: Entry) -> str:
-    if entry.kind is EntryKind.MEMBERSHIP:
-        return f"{entry.index}@{entry.term}:{short_membership(Membership.from_bytes(entry.data))}"
-    return f"{entry.index}@{entry.term}:{entry.data.decode() or '-'}"
-
-
-def short_membership(membership: Membership) -> str:
-    """voters[<-outgoing][+learners], each life behind its node."""
-
-    def names(nodes: Sequence[NodeId]) -> str:
-        return ",".join(node + (f"/{membership.life_of(node)}" if membership.life_of(node) else "") for node in nodes)
-
-    outgoing = f"<-{names(membership.outgoing)}" if membership.outgoing else ""
-    return names(membership.voters) + outgoing + (f"+{names(membership.learners)}" if membership.learners else "")

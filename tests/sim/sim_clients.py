@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.python.failure import Failure
 
 from ddbd.commands import Answer, AnyCommand, Column, CreateTable, Delete, InitDatabase, Insert, Update
-from ddbd.errors import DdbError, Unavailable
+from ddbd.errors import DdbError, Refused, Unavailable
 
 if TYPE_CHECKING:
     from sim_node import Process
@@ -28,6 +28,7 @@ class Operation:
         self.key = key
         self.seen_before = 0  # the newest place in the log that any call had seen when this one began
         self.began_without_leader = False
+        self.is_linearizable = True
         self.is_unknown = False  # some attempt may have been done
         self.is_refused = False  # certainly not done
         self.answer: Answer | None = None
@@ -101,8 +102,9 @@ class Client:
             asked: Any = process.replica.propose(operation.command, timeout, operation.key, operation.tag.encode())
             asked.addCallbacks(self._written, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,))
         else:
-            barrier = self.dice.random() < 0.8
-            waits = process.replica.read_barrier(timeout) if barrier else process.replica.wait_applied(operation.seen_before, timeout)
+            replica = process.replica
+            operation.is_linearizable = self.dice.random() < 0.8
+            waits = replica.read_barrier(timeout) if operation.is_linearizable else replica.wait_applied(operation.seen_before, timeout)
             waits.addCallback(lambda _: self._read(process, operation, attempt))
             waits.addErrback(self._failed, attempt)
 
@@ -120,7 +122,7 @@ class Client:
             return
         operation.answer = answer
         if not answer.code:
-            self.world.saw(answer.body["index"] if "index" in answer.body else 0)
+            self.world.saw(answer.body.get("index", 0))
             if operation.row_id:
                 self._versions[operation.row_id] = answer.body["version"]
             if operation.began_without_leader:
@@ -131,7 +133,7 @@ class Client:
         if attempt != self._attempt:
             return
         error = failure.value
-        if not isinstance(error, DdbError):
+        if not isinstance(error, DdbError) or (isinstance(error, Refused) and self._current and self._current.is_linearizable):
             self.world.violate(f"{self.name} got {failure.getTraceback()}")
             return
         self.world.note(f"{self.name}: {type(error).__name__}")

@@ -60,6 +60,5 @@ class ProcessClock:
     def seconds(self) -> float:
         return self._begin + self._timers.now * self._rate
 
-    def callLater(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:  # noqa: N802 - twisted's name
+    def callLater(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:
         return self._timers.later(delay / self._rate, self._run, func, *args)
-

@@ -201,7 +201,9 @@ class Node:
         process = self.process
         if process is None:
             return
-        self.world.note(f"n{self.id}: {'power cut' if power else 'killed'} at term {process.core.term}, applied {process.core.applied_index}")
+        self.world.note(
+            f"n{self.id}: {'power cut' if power else 'killed'} at term {process.core.term}, applied {process.core.applied_index}"
+        )
         process.is_dead = True
         self.process = None
         self.images = process.store.left(lambda: not power or self.disk.dice.random() < 0.5)

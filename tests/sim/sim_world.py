@@ -183,7 +183,9 @@ class World:
         for other in self.nodes.values():
             if other is not node and self._dice.random() < self.options.hints:
                 is_late = self._dice.random() < 0.1
-                self.timers.later(0.003 + (self._dice.random() if is_late else 0.003 * self._dice.random()), self._hint, other, node, is_late)
+                self.timers.later(
+                    0.003 + (self._dice.random() if is_late else 0.003 * self._dice.random()), self._hint, other, node, is_late
+                )
 
     def _hint(self, node: Node, gone: Node, is_late: bool) -> None:
         """A late one may come when the process is back already."""

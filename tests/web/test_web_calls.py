@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from web_client import Node
 
-from ddbd.errors import Busy, NoLeader, OutcomeUnknown
+from ddbd.errors import Busy, Corrupt, NoLeader, OutcomeUnknown
 
 
 @pytest.fixture
@@ -201,6 +201,14 @@ def test_an_unknown_error_is_500_with_an_id_and_no_secret(school: Node) -> None:
     assert b"canary" not in reply.body
     assert b"Traceback" not in reply.body
     assert any(character.isdigit() for character in reply.json["detail"])
+
+
+def test_a_broken_disk_that_a_read_meets_ends_the_node(school: Node) -> None:
+    school.twin.errors["read_barrier"] = Corrupt("page 7 does not fit its checksum")
+    reply = school.get("/select?table=students")
+    assert (reply.status, reply.code) == (500, "internal")
+    assert b"page 7" not in reply.body
+    assert school.twin.fatals == [school.twin.errors["read_barrier"]]
 
 
 def test_timeout_bounds_the_wait(school: Node) -> None:

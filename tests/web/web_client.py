@@ -15,6 +15,7 @@ from ddbd.config import Config
 from ddbd.web.site import Site, make_site
 
 NOW = 1_700_000_000.0
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 
 
 class Response(NamedTuple):
@@ -174,3 +175,22 @@ def request(method: str, target: str, body: bytes = b"", headers: dict[str, str]
 
 def chunked(*chunks: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+
+
+def raw(node: Node, *pieces: bytes) -> Connection:
+    connection = node.connect()
+    for piece in pieces:
+        connection.send(piece)
+    return connection
+
+
+def refused(node: Node, *pieces: bytes) -> tuple[int, str]:
+    """The status and code of the one reply; the connection is closed behind it."""
+    connection = raw(node, *pieces)
+    response = connection.response()
+    assert connection.wire.closed
+    assert response.header("Connection") == "close"
+    assert response.header("Content-Type") == "application/problem+json"
+    assert response.json["status"] == response.status
+    assert set(response.json) == {"type", "title", "status", "detail", "code"}
+    return response.status, response.code

@@ -37,6 +37,7 @@ class Twin:
         self.timeouts: list[float] = []
         self.errors: dict[str, Exception] = {}
         self.holding = False
+        self.fatals: list[Exception] = []
         self.held: list[Deferred[Any]] = []
         self.cancelled: list[Deferred[Any]] = []
         self.staleness: int | None = 12
@@ -48,6 +49,9 @@ class Twin:
     @property
     def applied_index(self) -> int:
         return int(self.tables.applied_index)
+
+    def fatal(self, error: Exception) -> None:
+        self.fatals.append(error)
 
     def _apply(self, proposal: Proposal) -> Answer:
         entry = Entry(self.applied_index + 1, self.term, 1_000, EntryKind.COMMAND, encode_proposal(proposal))
