@@ -24,12 +24,14 @@ wiped founder draws another id, for random ids do not repeat.
 **Crashes, one by one.** An answer or request is lost: the round fails, the next one asks everybody again; adopting twice is once. A
 node dies before its adoption is on disk: no yes. After it, before the yes arrives: it restarts unformed and says yes again. Wiped after
 its yes: the next round asks it again; if the founder has just formed, it joins with a life (a cluster of two then waits for the
-operator: one vote is gone for good). The founder dies before it wrote anything: it is as if new. After it wrote the id: it asks
-all again, with the same id. After it wrote formed: it is formed, whoever asks is told. The founder is wiped unformed: it draws a new id,
+operator: one vote is gone for good). The founder dies before it wrote anything: it is as if new. After it wrote the id: it asks all
+again, with the same id. After it wrote formed: it is formed, whoever asks is told. The founder is wiped unformed: it draws a new id,
 and the others, unformed under the old one, change to it, for nothing was ever formed. The founder is wiped formed, and nobody else had
-become formed: its log held nothing that a quorum knew, so the same is right; if one other had, that one's hello speaks. An unformed node
-that finds a cluster formed under another id than it holds joins with a life. So does a founder that is unformed and finds its own id
-formed: its disk has gone back in time. More than that, a disk set back by hand, is beyond any protocol.
+become formed: its log held nothing that a quorum knew, so the same is right; if one other had, that one's hello speaks. An unformed
+node that finds a cluster formed under another id than it holds joins with a life. So does a founder that is unformed and finds its own
+id formed: its disk has gone back in time. What remains is a stand-still, never a second vote: a founder that forms and loses its disk
+within the two seconds in which another one still acts on its last word can leave too few voters, and the operator wipes all. More than
+that, a disk set back by hand, is beyond any protocol.
 
 A formed node asks nothing here. That a peer belongs to another cluster shows when it asks for a stream: 409, said in both logs.
 """

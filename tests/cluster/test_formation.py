@@ -223,6 +223,20 @@ def test_adopting_twice_is_once() -> None:
     assert world.disks["2"].writes == 1
 
 
+def test_answers_older_than_an_adoption_are_not_acted_on() -> None:
+    world = World()
+    world.disks["1"].content = Id("old", "1", "", True)
+    world.disks["2"].content = Id("old", "2", "", False)
+    world.network.silent.add("3")
+    world.start("1")
+    world.start("2")
+    world.network.advance(1)  # node 1 has said that it is formed; node 3's answer is still waited for
+    world.wipe("1")
+    assert adopt(world, "1", cluster_id="new")[0] == 200
+    world.network.advance(5)
+    assert world.disks["2"].content == Id("new", "2", "", False)
+
+
 def test_only_the_lowest_id_founds() -> None:
     world = World()
     world.start("2")

@@ -48,13 +48,11 @@ class Response:
         self._producer = None
 
     def abortConnection(self) -> None:
-        self.is_aborted = True
-        self.break_off()
+        self.is_aborted = True  # notifyFinish comes in a later turn: break_off
 
     def break_off(self) -> None:
-        gone, self._gone = self._gone, Deferred()
-        gone.addErrback(lambda _: None)
-        gone.errback(Failure(ConnectionError()))
+        self._gone.addErrback(lambda _: None)
+        self._gone.errback(Failure(ConnectionError()))
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
