@@ -81,8 +81,8 @@ def refuse(sentence: str) -> NoReturn:
 
 def choose_node(config: Config, port: str | None, node_id: str | None) -> Node:
     """Raises ConfigError where the options name no node, or two."""
-    if port is not None and not (port.isascii() and port.isdecimal()):
-        raise ConfigError(f"--port: {port!r} is no port; use a number from 1 to 65535")
+    if port is not None and not (port.isascii() and port.isdecimal() and len(port) <= 5):
+        raise ConfigError(f"--port: {port[:20]!r} is no port; use a number from 1 to 65535")
     if node_id is not None:
         node = config.node(node_id)
         if port is not None and node.port != int(port):

@@ -18,7 +18,9 @@ def test_every_limit_and_every_duration_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*Limits.__struct_fields__, *Timing.__struct_fields__])
 def test_the_documented_start_values_are_the_real_ones(name: str) -> None:
-    line = next(line for line in (DOCS / "configuration.md").read_text("utf-8").splitlines() if f"`{name}`" in line and line.startswith("|"))
+    line = next(
+        line for line in (DOCS / "configuration.md").read_text("utf-8").splitlines() if f"`{name}`" in line and line.startswith("|")
+    )
     names, values = ([part.strip(" `") for part in cell.split(",")] for cell in line.split("|")[1:3])
     said = values[names.index(name)]
     number, _, unit = said.partition(" ")

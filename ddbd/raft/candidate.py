@@ -41,8 +41,7 @@ def campaign(raft: Raft) -> None:
 
 def ask_again(raft: Raft) -> None:
     """What was granted before still stands: answers may take longer than a tick."""
-    if raft.may_campaign:
-        _ask(raft, raft.term + 1, pre=True, transfer=False)
+    _ask(raft, raft.term + 1, pre=True, transfer=False)
 
 
 def campaign_now(raft: Raft, is_transfer: bool = True) -> None:

@@ -207,7 +207,9 @@ class Proposals:
             if not write.key:
                 assert write.seq is not None, "a sent write has a number"
                 del self._sent[write.seq]
-                self._finish(write, OutcomeUnknown("the write may have been done while this node was away; its answer is lost, read the row"))
+                self._finish(
+                    write, OutcomeUnknown("the write may have been done while this node was away; its answer is lost, read the row")
+                )
 
     # Time.
 

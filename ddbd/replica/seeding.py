@@ -4,7 +4,8 @@ As the leader: makes one snapshot at a time, offers it to every follower that ne
 nobody fetches it any more. It also brings back nodes that lost their disk: a node that reports another life than the membership knows is
 first demoted to learner, then, once it has caught up, promoted under its new life.
 
-As a follower: fetches what is offered and installs it. While a save is under way the installation waits.
+As a follower: fetches what is offered and installs it. While a save is under way the installation waits. A fetch goes on through whatever
+happens to its connection; it is given up when its sender is gone and another node leads, which then makes an offer of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from ddbd.errors import Fatal
+from ddbd.errors import Corrupt, Fatal
 from ddbd.raft.core import ProposalDropped, SnapshotOffer
 from ddbd.raft.messages import StateReport
 from ddbd.raft.types import NodeId
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 30.0  # a snapshot that nobody needs any more is kept this long for a late retry
 RETRY_SECONDS = 5.0  # after a snapshot could not be made
+FETCH_PAUSE_SECONDS = 1.0  # after a snapshot could not be had: it is offered again at every heartbeat
 SILENT_TICKS = 40  # a follower that was not heard for so long gets no snapshot made
 
 
@@ -38,6 +40,7 @@ class Seeding:
         self._needed_at = 0.0
         self._fetching: SnapshotOffer | None = None
         self._fetch: Deferred[None] | None = None
+        self._fetch_at = 0.0  # no fetch begins before
         self._fetched: tuple[SnapshotOffer, str] | None = None  # waits for its installation
         self._forgotten: set[tuple[NodeId, str]] = set()
         self.is_stopping = False
@@ -56,6 +59,7 @@ class Seeding:
         self._wanted.update(peers)
 
     def tick(self, now: float) -> None:
+        self._give_up_fetch()
         leading = self._driver.core.leading
         if leading is None:
             self._wanted.clear()
@@ -149,6 +153,9 @@ class Seeding:
     def offered(self, offer: SnapshotOffer) -> None:
         if self._fetching is not None or self.is_stopping:
             return
+        if self._driver.world.clock.seconds() < self._fetch_at:
+            self._driver.core.declined(offer.token)
+            return
         self._fetching = offer
         store = self._driver.store
         path = store.incoming()
@@ -166,11 +173,22 @@ class Seeding:
         self._fetch = None
         self._fetching = None
         self._driver.core.declined(offer.token)
-        if isinstance(failure.value, Fatal):
+        if isinstance(failure.value, Fatal) and not isinstance(failure.value, Corrupt):
             self._driver.fail(failure.value)
         elif failure.check(CancelledError) is None:
+            self._fetch_at = self._driver.world.clock.seconds() + FETCH_PAUSE_SECONDS
             self._driver.world.log_event(f"the snapshot did not arrive, it will be offered again: {failure.getErrorMessage()}")
         self._driver.wake()
+
+    def _give_up_fetch(self) -> None:
+        leader_id = self._driver.core.leader_id
+        if self._fetch is None or self._fetching is None or leader_id in (None, self._fetching.sender):
+            return
+        if not self._driver.world.peers.is_reachable(self._fetching.sender):
+            self._driver.world.log_event(
+                f"node {self._fetching.sender} is gone: its snapshot is given up, node {leader_id} will offer another"
+            )
+            self._fetch.cancel()
 
     def install(self) -> None:
         """Once no save is under way."""

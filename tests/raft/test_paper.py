@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from raft_cluster import Cluster
 
-from ddbd.raft.core import ProposalDropped, Raft, RaftConfig
+from ddbd.raft.core import ProposalDropped, Raft
 from ddbd.raft.messages import AppendEntries, AppendResponse, Heartbeat, RaftMessage, RequestVote, VoteResponse
 from ddbd.raft.types import Entry, EntryKind, Role
 
@@ -370,7 +370,9 @@ def test_a_repeated_append_changes_nothing() -> None:
     assert cluster["2"].applied_index == 2
 
 
-def test_raft_config_names_its_defaults() -> None:
-    """9.3: the election timeout is some heartbeats long."""
-    config = RaftConfig("1")
-    assert config.election_timeout_ticks >= 3 * config.heartbeat_ticks
+def test_a_repeated_append_is_not_saved_again() -> None:
+    """5.5 (catalogue 6): what matches is left alone, the last entry too."""
+    cluster = Cluster.with_logs([1], [1, 2], [1])
+    cluster.hold("2")
+    cluster.hand(AppendEntries("2", "1", 2, 1, 1, (Entry(2, 2, 0, EntryKind.COMMAND, b"2"),), 0))
+    assert not cluster["2"].is_saving

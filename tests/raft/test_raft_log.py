@@ -138,6 +138,11 @@ def test_the_memory_is_bounded_but_keeps_what_is_unsaved_uncommitted_or_last() -
         kept.append(*[entry(index) for index in range(1, 11)])
         kept.save(commit)
         assert len(kept.log._cache) == cached
+    kept = Kept(limits=CacheLimits(4, BIG))
+    kept.append(*[entry(index) for index in range(1, 11)])
+    kept.disk.save(None, kept.log.unsaved()[:5])
+    kept.log.saved(kept.log.unsaved()[:5], 10)
+    assert [each.index for each in kept.log.unsaved()] == [6, 7, 8, 9, 10]
     kept = Kept(limits=CacheLimits(BIG, 40))
     kept.append(*[entry(index, data=b"0123456789") for index in range(1, 11)])
     kept.save()
@@ -201,6 +206,8 @@ def test_the_log_is_a_list_with_a_cache(steps: list[int]) -> None:
         elif step == 3 and len(terms) > base:
             del terms[max(base, len(terms) - 1 - number % 3) :]
             log.truncate(len(terms) + 1)
+            terms.append(number)  # only what a newer leader has there takes their place
+            kept.append(entry(len(terms), number))
         elif step == 4 and log.saved_index > base:
             base = log.saved_index
             meta = SnapshotMeta(base, terms[base - 1], 0, THREE)

@@ -7,7 +7,7 @@ streams would notice it: its address refuses connections. `Cluster.run` goes fro
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ddbd.raft.messages import Message
 from ddbd.raft.types import Membership, NodeId
 from ddbd.replica import Replica, World
 from ddbd.storage import SnapshotFile
-from ddbd.storage.memory import MemoryLog, MemoryStore
+from ddbd.storage.memory import MemoryStore
 
 LATENCY_SECONDS = 0.001
 FETCH_SECONDS = 0.02
@@ -34,7 +34,8 @@ SMALL = Limits(log_tail_entries=10, checkpoint_entries=20, cache_entries_max=30)
 
 def make_config(count: int = 3, limits: Limits | None = None, **more: Any) -> Config:
     nodes = tuple(
-        Node(str(number), f"localhost:{8079 + number}", number == 1, "localhost", 8079 + number, "localhost") for number in range(1, count + 1)
+        Node(str(number), f"localhost:{8079 + number}", number == 1, "localhost", 8079 + number, "localhost")
+        for number in range(1, count + 1)
     )
     return Config(nodes=nodes, path=Path("config.json"), limits=limits or Limits(), timing=more.pop("timing", Timing()), **more)
 
@@ -84,7 +85,7 @@ class MemoryPeers:
 
 
 class MemoryCarrier:
-    """`replica.promises.Carrier`: the bytes arrive at once, after a while."""
+    """`replica.promises.Carrier`: the bytes arrive at once, after a while. A sender that is not there is asked until the fetch is cancelled."""
 
     def __init__(self, node: MemoryNode) -> None:
         self._node = node
@@ -106,9 +107,12 @@ class MemoryCarrier:
     def _arrive(self, peer: NodeId, token: str, path: str, done: Deferred[None]) -> None:
         if done.called:
             return
-        source = self._node.cluster.nodes[peer]
-        content = source.carrier.published.get(token) if source.is_running else None
-        if content is None or self.fails or not self._node.cluster.passes(peer, self._node.id):
+        source, cluster = self._node.cluster.nodes[peer], self._node.cluster
+        if not source.is_running or not cluster.passes(peer, self._node.id):
+            cluster.clock.callLater(self.fetch_seconds, self._arrive, peer, token, path, done)
+            return
+        content = source.carrier.published.get(token)
+        if content is None or self.fails:
             self.fails = max(0, self.fails - 1)
             done.errback(Unavailable(f"node {peer} did not send {token}"))
             return
@@ -123,19 +127,19 @@ class MemoryNode:
     peers: MemoryPeers
     carrier: MemoryCarrier
 
-    def __init__(self, cluster: Cluster, node_id: NodeId, log: MemoryLog | None = None) -> None:
+    def __init__(self, cluster: Cluster, node_id: NodeId) -> None:
         self.cluster = cluster
         self.id = node_id
-        self.store = self._fresh_store("", log)
+        self.store = self._fresh_store("")
         self.is_running = False
         self.events: list[str] = []
         self.fatal: list[BaseException] = []
         self._lives = 0
         self._ticking: Any = None
 
-    def _fresh_store(self, life: str, log: MemoryLog | None = None) -> MemoryStore:
+    def _fresh_store(self, life: str) -> MemoryStore:
         cluster = self.cluster
-        return MemoryStore(cluster.config.limits, cluster.clock.seconds, cluster.founders, log=log, life=life)
+        return cluster.store_class(cluster.config.limits, cluster.clock.seconds, cluster.founders, life=life)
 
     @property
     def driver(self) -> Any:
@@ -194,8 +198,11 @@ class MemoryNode:
 
 
 class Cluster:
-    def __init__(self, count: int = 3, limits: Limits | None = None, seed: int = 0, logs: Sequence[MemoryLog] = (), **more: Any) -> None:
+    def __init__(
+        self, count: int = 3, limits: Limits | None = None, seed: int = 0, store_class: type[MemoryStore] = MemoryStore, **more: Any
+    ) -> None:
         self.config = make_config(count, limits, **more)
+        self.store_class = store_class
         self.seed = seed
         self.clock = Clock()
         self.founders = Membership.of(self.config.node_ids)

@@ -23,6 +23,7 @@ class Faults:
         self._every(options.pause_every, self._pause)
         self._every(options.drain_every, self._drain)
         self._every(options.wipe_every, self._wipe)
+        self._every(options.transfer_every, self._transfer)
         self._every(options.fsync_fails_every, self._fail_fsync)
 
     def end(self) -> None:
@@ -125,6 +126,17 @@ class Faults:
             process.node.crash(power=False)
             self._world.restart_later(process.node)
 
+    def _transfer(self) -> None:
+        leader = self._world.leader()
+        if leader is not None and not leader.is_paused:
+            target = self._dice.choice(list(self._world.nodes))
+            self._world.note(f"n{leader.node.id}: is told to hand over to {target}")
+            leader.run(self._begin_transfer, leader, target)
+
+    def _begin_transfer(self, leader: Process, target: str) -> None:
+        if leader.core.transfer(target):
+            leader.replica._driver.wake()
+
     # Disks.
 
     def _wipe(self) -> None:
@@ -134,6 +146,8 @@ class Faults:
         if len(seeding | {node.id}) <= (len(self._world.nodes) - 1) // 2:
             node.wipe()
             self._world.restart_later(node)
+            if self._dice.random() < 0.5:  # the worst moment for the others to be away
+                self._world.timers.later(self._dice.random(), self._dice.choice([self._crash, self._cut]))
 
     def _fail_fsync(self) -> None:
         node = self._victim()

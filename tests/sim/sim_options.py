@@ -27,6 +27,7 @@ class Options(NamedTuple):
     pause_every: float
     drain_every: float
     wipe_every: float
+    transfer_every: float
     hints: float  # how often peers learn by a refused connection that a process is gone
     skew: float
     # Disks.
@@ -60,7 +61,7 @@ def draw(seed: int) -> Options:
     few = 0.0 if calm else 1.0
     return Options(
         nodes=nodes,
-        clients=dice.randrange(2, 6),
+        clients=dice.choice([2, 3, 4, 5, 12]),
         keys=dice.randrange(1, 6),
         fault_seconds=dice.uniform(4, 10),
         delay=dice.choice([0.0005, 0.002, 0.01, 0.03]),
@@ -74,6 +75,7 @@ def draw(seed: int) -> Options:
         pause_every=few * maybe(0.3, 1, 4),
         drain_every=few * maybe(0.2, 1.5, 5),
         wipe_every=few * maybe(0.3, 1.5, 5),
+        transfer_every=few * maybe(0.25, 0.3, 2),
         hints=dice.choice([0.0, 0.7, 1.0]),
         skew=dice.choice([0.0, 0.0, 0.02, 0.2]),
         slow_share=dice.choice([0.0, 0.0, 0.3, 1.0]),

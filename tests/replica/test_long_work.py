@@ -1,0 +1,259 @@
+"""What takes its time beside the writes: checkpoints that let the log be cut, and snapshots for whoever needs more than the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from replica_kit import SMALL, Cluster, MemoryNode, Outcome, fill, lines
+from twisted.internet.defer import Deferred, fail
+
+from ddbd.config import Limits
+from ddbd.errors import StorageFailed
+from ddbd.raft.types import SnapshotMeta
+from ddbd.storage import SnapshotFile
+from ddbd.storage.memory import MemoryLog, MemoryStore
+from ddbd.storage.memory_tables import MemoryTables
+
+
+class SlowTables(MemoryTables):
+    """Checkpoints and snapshots show one instant, and end when the test says so. `errors` are what the next ones come to."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.is_slow = False
+        self.open: list[tuple[Deferred[Any], Any]] = []
+        self.errors: list[Exception] = []
+        self.begun = 0
+
+    def checkpoint(self) -> Deferred[SnapshotMeta]:
+        return self._later(super().checkpoint())
+
+    def snapshot(self) -> Deferred[SnapshotFile]:
+        self.begun += 1
+        if self.errors:
+            return fail(self.errors.pop())
+        return self._later(super().snapshot())
+
+    def _later(self, made: Deferred[Any]) -> Deferred[Any]:
+        if not self.is_slow:
+            return made
+        done: Deferred[Any] = Deferred()
+        made.addCallback(lambda value: self.open.append((done, value)))
+        return done
+
+    def end(self) -> None:
+        opened, self.open = self.open, []
+        for done, value in opened:
+            done.callback(value)
+
+
+class SlowStore(MemoryStore):
+    tables: SlowTables
+
+    def _make_tables(self, image: bytes) -> SlowTables:
+        return SlowTables(self._limits, self._clock, self.files, self._founders if self._founders.nodes else None, image)
+
+
+class BrokenLog(MemoryLog):
+    def compact(self, meta: SnapshotMeta) -> int:
+        raise StorageFailed("the log cannot be cut")
+
+
+@pytest.fixture
+def trio() -> Cluster:
+    return Cluster(limits=SMALL, store_class=SlowStore).set_up()
+
+
+def tables(node: MemoryNode) -> SlowTables:
+    found = node.store.tables
+    assert isinstance(found, SlowTables)
+    return found
+
+
+def lagging(trio: Cluster) -> MemoryNode:
+    """Node 3 was away for longer than the log reaches back."""
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    return trio.nodes["3"]
+
+
+# Compaction.
+
+
+def test_a_tail_of_the_log_is_kept_behind_what_the_tables_hold_durably(trio: Cluster) -> None:
+    fill(trio, trio.nodes["1"], 100)
+    trio.run(0.5)
+    for node in trio.running:
+        base, applied = node.core.log.base.index, node.store.tables.applied_index
+        assert 0 < base <= applied - SMALL.log_tail_entries
+        assert base >= applied - SMALL.log_tail_entries - SMALL.checkpoint_entries - 5
+        assert node.store.log.base.index == base
+
+
+def test_nothing_is_cut_while_the_checkpoint_has_not_ended(trio: Cluster) -> None:
+    slow = tables(trio.nodes["1"])
+    slow.is_slow = True
+    before = trio.nodes["1"].core.log.base.index
+    fill(trio, trio.nodes["1"], 100)
+    trio.run(0.5)
+    assert trio.nodes["1"].core.log.base.index == before
+    assert len(slow.open) == 1, "one at a time"
+    durable = slow.open[0][1].index
+    slow.end()
+    assert trio.nodes["1"].core.log.base.index == durable - SMALL.log_tail_entries
+
+
+def test_the_log_is_cut_although_a_save_is_under_way_whenever_one_looks() -> None:
+    """On a busy slow disk the next save begins as soon as the last one ends."""
+
+    class ByHand(SlowStore):
+        def __init__(self, limits: Limits, clock: Any, founders: Any, **more: Any) -> None:
+            super().__init__(limits, clock, founders, log=MemoryLog(founders, by_hand=True), **more)
+
+    one = Cluster(count=1, limits=SMALL, store_class=ByHand)
+    node = one.nodes["1"]
+    written: list[Outcome] = []
+    for number in range(400):
+        written.append(node.insert(str(number), timeout=60.0))
+        one.run(0.025)
+        if node.store.log.saving:
+            written.append(node.insert(f"{number}b", timeout=60.0))
+            node.store.log.fire()
+            one.clock.advance(0)
+    assert node.store.log.saving
+    assert sum(each.is_done for each in written) > 300
+    assert node.core.log.base.index > 300
+
+
+def test_a_log_that_cannot_be_cut_ends_the_node() -> None:
+    class Broken(SlowStore):
+        def __init__(self, limits: Limits, clock: Any, founders: Any, **more: Any) -> None:
+            super().__init__(limits, clock, founders, log=BrokenLog(founders), **more)
+
+    one = Cluster(count=1, limits=SMALL, store_class=Broken).set_up()
+    for number in range(40):
+        one.nodes["1"].insert(str(number))
+        one.run(0.02)
+    assert [type(error) for error in one.nodes["1"].fatal] == [StorageFailed]
+
+
+def test_a_checkpoint_that_ends_after_the_node_touches_nothing(trio: Cluster) -> None:
+    node = trio.nodes["3"]
+    slow, log = tables(node), node.store.log
+    slow.is_slow = True
+    fill(trio, trio.nodes["1"], 50)
+    trio.run(0.3)
+    assert slow.open
+    node.crash()
+    before = log.base
+    slow.end()
+    assert log.base == before
+
+
+# Snapshots.
+
+
+def test_the_log_is_kept_from_the_moment_at_which_a_snapshot_is_begun(trio: Cluster) -> None:
+    """A copy of large tables takes minutes; cut meanwhile, the log would not go on where it ends, and the next copy had the same fate."""
+    leader, away = trio.nodes["1"], lagging(trio)
+    slow = tables(leader)
+    slow.is_slow = True
+    away.start()
+    trio.until(lambda: slow.begun)
+    slow.is_slow = False
+    at = leader.core.applied_index
+    fill(trio, trio.nodes["2"], 100, "meanwhile")
+    trio.run(0.5)
+    assert leader.core.log.base.index <= at
+    slow.end()
+    trio.settle()
+    trio.until(trio.agree)
+    assert slow.begun == 1
+    assert len(lines(away.events, "installed")) == 1
+
+
+def test_one_snapshot_serves_all_who_need_one(trio: Cluster) -> None:
+    five = Cluster(count=5, limits=SMALL, store_class=SlowStore).set_up()
+    for node_id in ("4", "5"):
+        five.nodes[node_id].crash()
+    fill(five, five.nodes["2"], 100)
+    for node_id in ("4", "5"):
+        five.nodes[node_id].start()
+    five.settle()
+    assert tables(five.nodes["1"]).begun == 1
+    five.until(five.agree)
+
+
+def test_no_snapshot_is_made_for_a_node_that_is_not_there(trio: Cluster) -> None:
+    lagging(trio)
+    trio.run(5.0)
+    assert tables(trio.nodes["1"]).begun == 0
+
+
+def test_a_snapshot_that_cannot_be_made_is_tried_again_after_a_pause(trio: Cluster) -> None:
+    leader, away = trio.nodes["1"], lagging(trio)
+    slow = tables(leader)
+    slow.errors = [OSError("no space"), OSError("no space")]
+    away.start()
+    trio.run(1.0)
+    assert slow.begun == 1
+    assert len(lines(leader.events, "could not be made")) == 1
+    trio.settle(15.0)
+    assert slow.begun == 3
+    assert leader.fatal == []
+
+
+def test_tables_that_cannot_be_read_for_a_snapshot_end_the_node(trio: Cluster) -> None:
+    leader, away = trio.nodes["1"], lagging(trio)
+    tables(leader).errors = [StorageFailed("a bad page")]
+    away.start()
+    trio.until(lambda: leader.fatal)
+
+
+def test_a_snapshot_that_ends_after_the_node_is_not_published(trio: Cluster) -> None:
+    leader, away = trio.nodes["1"], lagging(trio)
+    slow, carrier = tables(leader), leader.carrier
+    slow.is_slow = True
+    away.start()
+    trio.until(lambda: slow.begun)
+    leader.crash()
+    slow.end()
+    assert carrier.published == {}
+    trio.settle()
+
+
+def test_a_snapshot_is_withdrawn_when_nobody_needs_it_any_more(trio: Cluster) -> None:
+    leader, away = trio.nodes["1"], lagging(trio)
+    away.start()
+    trio.settle()
+    assert len(leader.carrier.published) == 1
+    trio.run(35.0)
+    assert leader.carrier.published == {}
+    assert leader.store.files == {}
+    assert leader.driver.seeding.keep_from() is None
+
+
+def test_a_node_that_stops_gives_up_its_fetch(trio: Cluster) -> None:
+    away = lagging(trio)
+    away.start()
+    trio.until(lambda: away.driver.seeding.is_fetching)
+    away.replica.halt()
+    assert not away.driver.seeding.is_fetching
+    trio.run(1.0)
+    assert lines(away.events, "installed") == []
+    assert lines(away.events, "did not arrive") == []
+
+
+def test_a_snapshot_of_something_else_is_refused_and_offered_again(trio: Cluster) -> None:
+    leader, away = trio.nodes["1"], lagging(trio)
+    away.start()
+    trio.until(lambda: leader.carrier.published)
+    ((token, good),) = leader.carrier.published.items()
+    leader.carrier.published[token] = b"garbage"
+    trio.until(lambda: lines(away.events, "cannot be read"))
+    assert away.store.tables.applied_index < 50, "nothing was installed"
+    leader.carrier.published[token] = good
+    trio.settle()
+    assert away.fatal == []
+    assert len(lines(away.events, "fetching")) < 5, "there is a pause between two tries"

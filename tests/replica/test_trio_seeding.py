@@ -1,0 +1,300 @@
+"""Three replicas: nodes that lost their data, were away for long, or hold something else than the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from replica_kit import SMALL, Cluster, MemoryNode, fill, insert, lines, update
+
+from ddbd.errors import NotReady, OutcomeUnknown
+from ddbd.raft.messages import AppendEntries, Quarantine
+
+
+@pytest.fixture
+def trio() -> Cluster:
+    """Keeps little of its log."""
+    return Cluster(limits=SMALL).set_up()
+
+
+def flip(node: MemoryNode, row_id: str) -> None:
+    """The row is gone from this node's tables, and nobody noticed."""
+    backend: Any = node.store.tables._backend
+    found = [rows for rows in backend.rows.values() if row_id in rows]
+    assert found, f"node {node.id} has no row {row_id}"
+    del found[0][row_id]
+
+
+def flipped(trio: Cluster, node: MemoryNode) -> None:
+    """One node lost a row; a write to that row lets the hashes part."""
+    written = trio.nodes["1"].insert("a", 1)
+    trio.done(written)
+    trio.until(trio.agree)
+    flip(node, "a")
+    other = next(each for each in trio.running if each is not node)
+    changed = other.write(update("a", 2))
+    trio.done(changed)
+    assert changed.is_ok
+
+
+def is_whole(trio: Cluster) -> bool:
+    """All three vote, and no change is under way."""
+    core = trio.nodes["1"].core
+    return core.membership.voters == ("1", "2", "3") and not core.membership.is_joint and core.commit_index >= core.log.membership_index
+
+
+# Away for long.
+
+
+def test_a_node_that_was_away_long_catches_up_by_a_snapshot(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.run(1.0)
+    assert trio.nodes["1"].core.log.base.index > 30, "the log of the leader no longer reaches back"
+    trio.nodes["3"].start()
+    trio.settle()
+    assert len(lines(trio.nodes["3"].events, "installed a snapshot")) == 1
+    trio.until(trio.agree)
+    fill(trio, trio.nodes["3"], 3, "later")
+
+
+def test_a_node_that_was_away_for_a_moment_catches_up_from_the_log(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 5)
+    trio.nodes["3"].start()
+    trio.settle()
+    trio.until(trio.agree)
+    assert lines(trio.nodes["3"].events, "snapshot") == []
+
+
+def test_the_log_behind_a_snapshot_on_its_way_is_kept_however_long_that_takes(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.nodes["3"].start()
+    trio.nodes["3"].carrier.fetch_seconds = 60.0
+    trio.until(lambda: lines(trio.nodes["3"].events, "fetching"))
+    at = trio.nodes["1"].driver.seeding.keep_from()
+    for number in range(5):
+        fill(trio, trio.nodes["2"], 40, f"during-{number}")
+        trio.run(10.0)
+    assert trio.nodes["1"].core.log.base.index <= at < trio.nodes["1"].core.applied_index - 100
+    trio.settle(30.0)
+    assert len(lines(trio.nodes["3"].events, "fetching")) == 1
+    trio.until(trio.agree)
+    trio.run(35.0)
+    fill(trio, trio.nodes["2"], 40, "after")
+    assert trio.nodes["1"].core.log.base.index > at
+    assert trio.nodes["1"].carrier.published == {}
+    assert trio.nodes["1"].store.files == {}
+
+
+def test_a_fetch_that_fails_is_tried_again(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.nodes["3"].start()
+    trio.nodes["3"].carrier.fails = 2
+    trio.settle()
+    assert len(lines(trio.nodes["3"].events, "did not arrive")) == 2
+    trio.until(trio.agree)
+
+
+def test_a_leader_that_dies_while_its_snapshot_is_fetched_is_followed_by_one_that_makes_another(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.nodes["3"].start()
+    trio.nodes["3"].carrier.fetch_seconds = 1.0
+    trio.until(lambda: lines(trio.nodes["3"].events, "fetching"))
+    trio.nodes["1"].crash()
+    trio.settle()
+    assert trio.led_by("2")
+    assert "from node 2" in lines(trio.nodes["3"].events, "fetching")[-1]
+    trio.until(trio.agree)
+
+
+def test_a_write_whose_entry_came_by_a_snapshot_gets_its_stored_answer_by_its_key(trio: Cluster) -> None:
+    """The node is cut off with writes under way; they are done without it, and the log does not reach back."""
+    away = trio.nodes["3"]
+    trio.cuts |= {("1", "3"), ("2", "3")}  # it is not heard by anyone soon, but what it sends arrives
+    keyed = away.write(insert("keyed", 1), timeout=60.0, key="k")
+    plain = away.write(insert("plain", 1), timeout=60.0)
+    trio.run(0.2)
+    fill(trio, trio.nodes["2"], 100)
+    trio.run(1.0)
+    trio.heal()
+    trio.done(keyed, plain)
+    assert lines(away.events, "installed a snapshot")
+    assert keyed.is_ok
+    assert isinstance(plain.error, OutcomeUnknown)
+    again = trio.nodes["1"].write(insert("keyed", 1), key="k")
+    trio.done(again)
+    assert again.value == keyed.value
+
+
+# Wiped.
+
+
+def test_a_wiped_node_comes_back_as_a_voter(trio: Cluster) -> None:
+    fill(trio, trio.nodes["1"], 50)
+    trio.nodes["3"].crash()
+    trio.nodes["3"].wipe()
+    trio.nodes["3"].start()
+    trio.until(lambda: trio.nodes["1"].core.membership.learners == ("3",))
+    trio.until(lambda: is_whole(trio))
+    assert trio.nodes["1"].core.membership.life_of("3") == trio.nodes["3"].store.life() != ""
+    trio.settle()
+    trio.until(trio.agree)
+    trio.nodes["2"].crash()
+    fill(trio, trio.nodes["3"], 1, "with its vote")
+
+
+def test_a_wiped_node_casts_no_vote_and_counts_for_no_commit_before_it_is_promoted(trio: Cluster) -> None:
+    trio.nodes["2"].crash()
+    fill(trio, trio.nodes["1"], 3)
+    trio.nodes["3"].crash()
+    trio.nodes["3"].wipe()
+    trio.nodes["3"].start()
+    written = trio.nodes["1"].insert("only one disk has it", timeout=2.0)
+    trio.done(written)
+    assert written.error is not None
+    assert trio.nodes["3"].replica.status()["node"]["role"] == "learner"
+    trio.run(2.0)
+    assert trio.leader is None
+    trio.nodes["2"].start()
+    trio.settle()
+    trio.until(lambda: trio.leader.core.membership.life_of("3") != "")  # type: ignore[union-attr]
+
+
+def test_the_preferred_master_that_was_wiped_leads_again(trio: Cluster) -> None:
+    fill(trio, trio.nodes["1"], 50)
+    trio.nodes["1"].crash()
+    trio.nodes["1"].wipe()
+    trio.nodes["1"].start()
+    trio.until(lambda: trio.led_by("1"), 20.0)
+    fill(trio, trio.nodes["1"], 1, "again")
+    trio.until(trio.agree)
+
+
+def test_a_node_that_is_wiped_twice_comes_back_twice(trio: Cluster) -> None:
+    for _ in range(2):
+        trio.nodes["3"].crash()
+        trio.nodes["3"].wipe()
+        trio.nodes["3"].start()
+        trio.until(lambda: trio.nodes["1"].core.membership.life_of("3") == trio.nodes["3"].store.life())
+        trio.until(lambda: is_whole(trio))
+    trio.settle()
+    trio.until(trio.agree)
+
+
+# Different.
+
+
+def test_a_follower_that_differs_is_quarantined_and_seeded_anew_and_serves_again(trio: Cluster) -> None:
+    wrong = trio.nodes["3"]
+    wrong.carrier.fetch_seconds = 1.0
+    flipped(trio, wrong)
+    trio.until(lambda: lines(wrong.events, "QUARANTINED"))
+    with pytest.raises(NotReady):
+        wrong.local("a")
+    read = wrong.read("a")
+    waits = wrong.replica.wait_applied(1, 1.0)
+    assert isinstance(read.error, NotReady)
+    waits.addErrback(lambda failure: failure.trap(NotReady))
+    assert wrong.replica.unready_reason() is not None
+    assert wrong.replica.unhealthy_reason() is not None
+    assert wrong.replica.status()["quarantined"]
+    trio.until(lambda: not wrong.core.is_frozen)
+    trio.settle()
+    assert wrong.local("a")[1] == 2
+    trio.until(trio.agree)
+    assert wrong.replica.status()["healthy"]
+
+
+def test_a_write_on_a_quarantined_node_is_held_and_answered_once_it_is_seeded(trio: Cluster) -> None:
+    """Sent at once, it would be done by the others, and its answer would be in the snapshot: nobody could tell."""
+    wrong = trio.nodes["3"]
+    wrong.carrier.fetch_seconds = 0.5
+    flipped(trio, wrong)
+    trio.until(lambda: wrong.core.is_frozen)
+    written = wrong.insert("b", 1)
+    trio.done(written)
+    assert written.is_ok
+    assert not wrong.core.is_frozen
+
+
+def test_the_news_of_a_quarantine_is_told_once(trio: Cluster) -> None:
+    """Also when nothing is written meanwhile: the wrong node's hash is compared at each heartbeat."""
+    wrong = trio.nodes["3"]
+    wrong.carrier.fetch_seconds = 3.0
+    flipped(trio, wrong)
+    trio.run(2.5)
+    assert wrong.core.is_frozen
+    assert len(lines(trio.nodes["1"].events, "differs")) == 1
+    assert len([each for each in trio.seen if isinstance(each, Quarantine)]) == 1
+
+
+def test_a_leader_that_differs_quarantines_itself_and_steps_down(trio: Cluster) -> None:
+    wrong = trio.nodes["1"]
+    flipped(trio, wrong)
+    trio.until(lambda: lines(wrong.events, "QUARANTINED"))
+    assert not wrong.core.is_leader
+    trio.until(lambda: trio.leader is not None)
+    assert trio.leader is not wrong
+    trio.settle()
+    assert wrong.local("a")[1] == 2
+    trio.until(trio.agree)
+    trio.until(lambda: trio.led_by("1"), 20.0)
+
+
+def test_a_quarantine_outlives_a_restart(trio: Cluster) -> None:
+    wrong = trio.nodes["3"]
+    wrong.carrier.fails = 1_000
+    flipped(trio, wrong)
+    trio.until(lambda: wrong.core.is_frozen)
+    wrong.crash()
+    wrong.start()
+    assert wrong.core.is_frozen
+    trio.settle()
+    assert wrong.local("a")[1] == 2
+
+
+def test_a_quarantined_node_still_gives_the_vote_and_the_disk_that_a_majority_needs(trio: Cluster) -> None:
+    wrong = trio.nodes["3"]
+    wrong.carrier.fails = 1_000
+    flipped(trio, wrong)
+    trio.until(lambda: wrong.core.is_frozen)
+    trio.nodes["1"].crash()
+    written = trio.nodes["2"].insert("b", 1)
+    trio.done(written)
+    assert written.is_ok
+    assert trio.leader is trio.nodes["2"]
+
+
+def test_two_nodes_that_differ_raise_an_alarm_and_nothing_is_touched() -> None:
+    duo = Cluster(count=2, limits=SMALL).set_up()
+    flipped(duo, duo.nodes["2"])
+    duo.until(lambda: lines(duo.nodes["1"].events, "ALARM"))
+    duo.run(5.0)
+    assert len(lines(duo.nodes["1"].events, "ALARM")) == 1
+    assert duo.nodes["1"].replica.unhealthy_reason() is not None
+    assert not any(node.core.is_frozen for node in duo.running)
+    assert lines(duo.nodes["2"].events, "snapshot") == []
+
+
+def test_an_audit_of_equal_nodes_goes_on_all_the_time(trio: Cluster) -> None:
+    fill(trio, trio.nodes["2"], 5)
+    trio.run(0.5)
+    state = trio.nodes["1"].replica.status()["state"]
+    assert state["compared_index"] == state["index"]
+
+
+def test_entries_flow_to_a_follower_while_another_one_fetches(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.nodes["3"].start()
+    trio.nodes["3"].carrier.fetch_seconds = 5.0
+    trio.until(lambda: lines(trio.nodes["3"].events, "fetching"))
+    trio.seen.clear()
+    written = trio.nodes["2"].insert("meanwhile")
+    trio.done(written)
+    assert written.seconds < 0.02
+    assert not [each for each in trio.seen if isinstance(each, AppendEntries) and each.to == "3" and each.entries]
