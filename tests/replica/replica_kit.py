@@ -85,7 +85,7 @@ class MemoryPeers:
 
 
 class MemoryCarrier:
-    """`replica.promises.Carrier`: the bytes arrive at once, after a while. A sender that is not there is asked until the fetch is cancelled."""
+    """`replica.promises.Carrier`: the bytes arrive at once, after a while. A sender that is gone is asked until the fetch is cancelled."""
 
     def __init__(self, node: MemoryNode) -> None:
         self._node = node
