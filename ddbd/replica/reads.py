@@ -17,6 +17,7 @@ from ddbd.raft.messages import Context
 from ddbd.raft.types import ReadState
 
 IDLE_MAX = 1_000  # waits that are over and still in a queue, beyond as many as are open
+LATE_SECONDS = 10.0  # how long an answer to a context that was asked again is still good for something
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +43,7 @@ class Asked:
 
     started: float
     waiters: list[Waiter]
+    is_repeated: bool = False  # its reads wait under a later context as well
 
 
 class Reads:
@@ -107,7 +109,22 @@ class Reads:
             if asked.started > before:
                 break
             del self._asked[context]
+            self._repeat(asked)
+
+    def _repeat(self, asked: Asked) -> None:
+        if not asked.is_repeated:
+            asked.is_repeated = True
             self._waiting.extend(waiter for waiter in asked.waiters if not waiter.is_done)
+
+    def _ask_again(self, now: float) -> None:
+        """Reads without an answer join another context. A late answer to the first one still counts, for it was asked after they began:
+        where the round trips take longer than the wait here, they would otherwise never be served (simulator: seed 2995)."""
+        for context, asked in list(self._asked.items()):
+            if asked.started > now - self._repeat_seconds:
+                break
+            self._repeat(asked)
+            if asked.started <= now - LATE_SECONDS:
+                del self._asked[context]
 
     def confirmed(self, states: Sequence[ReadState]) -> None:
         for state in states:
@@ -126,7 +143,7 @@ class Reads:
             self._finish(heapq.heappop(self._wanted)[2])
 
     def expire(self, now: float) -> None:
-        self.take_back(now - self._repeat_seconds)
+        self._ask_again(now)
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].is_done):
             waiter = heapq.heappop(self._deadlines)[2]
             self._finish(waiter, NoLeader("no quorum confirmed the read before its timeout; consistency=local reads this node's own copy"))

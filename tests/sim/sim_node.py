@@ -83,7 +83,9 @@ class SimStore(MemoryStore):
     def left(self, keeps: Callable[[], bool]) -> dict[int, tuple[bytes, bool]]:
         """What the next process finds: of each generation the state now, or the one at its last checkpoint."""
         images = {}
-        for number in sorted(self._generations)[-2:]:
+        for number in sorted(self._generations):
+            if number < self.log.recovered.generation:
+                continue  # of no use to a log that knows a newer one
             tables = self._generations[number]
             images[number] = (tables.image() if keeps() else tables.durable_image, tables.is_suspect)
         return images
