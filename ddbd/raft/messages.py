@@ -170,6 +170,7 @@ class Quarantine(NamedTuple):
     sender: NodeId
     term: int
     index: int  # type: ignore[assignment]
+    state_hash: bytes  # the wrong one, as the node reported it; one that has been seeded anew since then has another
 
 
 NodeMessage = Forward | StateCheck | StateReport | Quarantine

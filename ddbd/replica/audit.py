@@ -20,7 +20,7 @@ from ddbd.raft.types import NodeId
 class Verdict:
     """What a check came to."""
 
-    differing: list[NodeId] = field(default_factory=list)
+    differing: dict[NodeId, bytes] = field(default_factory=dict)  # with what they hold
     is_split: bool = False  # no majority for any hash
 
 
@@ -77,7 +77,7 @@ class Audit:
             return Verdict(is_split=is_complete)
         self.is_split = False
         self.checked_index = max(self.checked_index, check.index)
-        differing = [node_id for node_id, state_hash in check.hashes.items() if state_hash != right and node_id not in check.condemned]
+        differing = {node_id: wrong for node_id, wrong in check.hashes.items() if wrong != right and node_id not in check.condemned}
         check.condemned.update(differing)
         if is_complete:
             self.check = None

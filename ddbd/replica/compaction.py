@@ -20,7 +20,7 @@ class Compaction:
         self._driver = driver
         self._is_under_way = False
         self._applied_at = driver.core.applied_index  # at the last checkpoint
-        self._durable: SnapshotMeta | None = None  # up to here the log may go, once no save is under way
+        self._durable_index: int | None = None  # up to here the log may go, once no save is under way
 
     def tick(self) -> None:
         """At each heartbeat."""
@@ -38,23 +38,23 @@ class Compaction:
 
     def _checkpointed(self, durable: SnapshotMeta) -> None:
         self._is_under_way = False
-        self._durable = durable
+        self._durable_index = durable.index
         self.compact()
 
     def compact(self) -> None:
         """Between two saves. On a slow disk one is nearly always under way, so the driver asks after each of them."""
-        driver, durable = self._driver, self._durable
-        if durable is None or driver.is_stopped or driver.core.is_saving:
+        driver, durable_index = self._driver, self._durable_index
+        if durable_index is None or driver.is_stopped or driver.core.is_saving:
             return
-        self._durable = None
+        self._durable_index = None
         if driver.seeding.is_fetching:
             return  # the next checkpoint takes it along
-        index = durable.index - driver.config.limits.log_tail_entries
+        index = durable_index - driver.config.limits.log_tail_entries
         keep_from = driver.seeding.keep_from()
         if keep_from is not None:
             index = min(index, keep_from)
         if index > driver.core.log.base.index:
-            driver.store.log.compact(durable._replace(index=index))
+            driver.store.log.compact(index)
             driver.core.compact(driver.store.log.base)
 
     def _failed(self, failure: Failure) -> None:

@@ -52,14 +52,14 @@ class Comparing:
         verdict = driver.audit.reported(report, core.membership.voters)
         if verdict.is_split and not was_split:
             driver.world.log_event("ALARM: the nodes' states differ, no majority agrees; compare their tables before you trust any of them")
-        for node_id in verdict.differing:
+        for node_id, state_hash in verdict.differing.items():
             if node_id == report.sender and report.is_suspect:
                 continue  # it knows
             if node_id == driver.node_id:
                 driver.quarantine("this node's state differs from the majority's")
                 return
             driver.world.log_event(f"node {node_id} differs from the majority at index {report.index}: it is quarantined and seeded anew")
-            driver.world.peers.send(Quarantine(node_id, driver.node_id, core.term, report.index))
+            driver.world.peers.send(Quarantine(node_id, driver.node_id, core.term, report.index, state_hash))
         driver.seeding.reported(report)
 
     # Everyone's side.
@@ -69,6 +69,13 @@ class Comparing:
             self._asked = self.told = check
             self._driver.is_disk_full = check.disk_full
             self._report(check)
+
+    def accused(self, message: Quarantine) -> None:
+        """A word that was on its way while this node was seeded anew is about tables that are no more."""
+        driver = self._driver
+        is_meant = driver.store.tables.state_hash(message.index) == message.state_hash
+        if is_meant and message.sender == driver.core.leader_id and message.term == driver.core.term:
+            driver.quarantine(f"node {message.sender} says that this node's state differs from the majority's at index {message.index}")
 
     def applied(self, applied_index: int) -> None:
         if self._asked is not None and applied_index >= self._asked.index:

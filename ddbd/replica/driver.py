@@ -122,8 +122,7 @@ class Driver:
         elif isinstance(message, StateReport):
             self.comparing.reported(message)
         elif isinstance(message, Quarantine):
-            if message.sender == self.core.leader_id and message.term == self.core.term:
-                self.quarantine(f"node {message.sender} says that this node's state differs from the majority's at index {message.index}")
+            self.comparing.accused(message)
         else:
             self.core.step(message)
 

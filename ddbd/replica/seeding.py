@@ -80,6 +80,8 @@ class Seeding:
             return
         core = self._driver.core
         if self._snapshot is not None:
+            if not self._is_vouched_for(self._snapshot):
+                return
             if self._snapshot.meta.index >= core.log.base.index and not any(self._is_too_old(peer) for peer in peers):
                 for peer in peers:
                     core.offer_snapshot(peer, self._snapshot.meta, self._snapshot.token)
@@ -91,6 +93,27 @@ class Seeding:
             return
         self._making_from = core.applied_index
         self._driver.store.tables.snapshot().addCallback(self._made).addErrback(self._failed)
+
+    def _is_vouched_for(self, snapshot: SnapshotFile) -> bool:
+        """A leader whose tables went astray, and who was not found out yet, must not seed others with them: then the wrong state would be
+        the majority's. So a majority has to agree with the leader at or behind the snapshot's index (the hash is chained), as long as there is
+        anyone to ask. A follower that is all that is left of the majority is seeded without.
+        """
+        driver, leading = self._driver, self._driver.core.leading
+        assert leading is not None, "only a leader seeds others"
+        if driver.audit.checked_index >= snapshot.meta.index:
+            return True
+        return not any(
+            peer in driver.core.membership.voters
+            and progress.match_index >= snapshot.meta.index
+            and leading.ticks - progress.acked_tick < SILENT_TICKS
+            and not self._is_suspect(peer)
+            for peer, progress in leading.progress.items()
+        )
+
+    def _is_suspect(self, peer: NodeId) -> bool:
+        report = self._driver.audit.reports.get(peer)
+        return report is not None and report.is_suspect
 
     def _is_too_old(self, peer: NodeId) -> bool:
         """A quarantined node keeps what it has applied: it needs a snapshot that is not behind."""

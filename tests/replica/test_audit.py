@@ -33,21 +33,21 @@ def test_a_check_stays_at_its_index_until_all_voters_have_answered(audit: Audit)
 
 def test_a_follower_that_differs_is_named_once(audit: Audit) -> None:
     assert audit.reported(report("3", 10, b"wrong"), VOTERS) == Verdict()
-    assert audit.reported(report("2", 10, b"right"), VOTERS) == Verdict(["3"])
+    assert audit.reported(report("2", 10, b"right"), VOTERS) == Verdict({"3": b"wrong"})
     audit = Audit()
     audit.begin("1", 10, b"right")
     audit.reported(report("2", 10, b"right"), VOTERS)
-    assert audit.reported(report("3", 10, b"wrong"), VOTERS) == Verdict(["3"])
+    assert audit.reported(report("3", 10, b"wrong"), VOTERS) == Verdict({"3": b"wrong"})
 
 
 def test_a_leader_that_differs_is_named_as_well(audit: Audit) -> None:
     audit.reported(report("2", 10, b"other"), VOTERS)
-    assert audit.reported(report("3", 10, b"other"), VOTERS).differing == ["1"]
+    assert audit.reported(report("3", 10, b"other"), VOTERS).differing == {"1": b"right"}
 
 
 def test_without_a_majority_there_is_an_alarm_once_all_have_answered(audit: Audit) -> None:
     assert audit.reported(report("2", 10, b"second"), VOTERS) == Verdict()
-    assert audit.reported(report("3", 10, b"third"), VOTERS) == Verdict([], is_split=True)
+    assert audit.reported(report("3", 10, b"third"), VOTERS) == Verdict(is_split=True)
     assert audit.is_split
     assert audit.checked_index == 0
 
@@ -76,7 +76,7 @@ def test_an_answer_for_another_index_or_without_a_hash_decides_nothing(audit: Au
 def test_a_learner_is_compared_and_does_not_count(audit: Audit) -> None:
     voters = ("1", "2")
     assert audit.reported(report("3", 10, b"wrong"), voters) == Verdict()
-    assert audit.reported(report("2", 10, b"right"), voters) == Verdict(["3"])
+    assert audit.reported(report("2", 10, b"right"), voters) == Verdict({"3": b"wrong"})
 
 
 def test_a_leader_that_does_not_know_its_own_hash_asks_for_none() -> None:

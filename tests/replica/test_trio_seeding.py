@@ -232,6 +232,17 @@ def test_the_news_of_a_quarantine_is_told_once(trio: Cluster) -> None:
     assert len([each for each in trio.seen if isinstance(each, Quarantine)]) == 1
 
 
+def test_news_of_a_quarantine_that_come_after_the_seeding_are_about_tables_that_are_no_more(trio: Cluster) -> None:
+    wrong = trio.nodes["3"]
+    flipped(trio, wrong)
+    trio.until(lambda: wrong.core.is_frozen)
+    (told,) = [each for each in trio.seen if isinstance(each, Quarantine)]
+    trio.until(lambda: not wrong.core.is_frozen)
+    assert (told.sender, told.term) == (wrong.core.leader_id, wrong.core.term)
+    wrong.replica.receive(told)
+    assert not wrong.core.is_frozen
+
+
 def test_a_leader_that_differs_quarantines_itself_and_steps_down(trio: Cluster) -> None:
     wrong = trio.nodes["1"]
     flipped(trio, wrong)

@@ -6,9 +6,9 @@ From the root (`pytest` alone) this file is read too late to add options; the de
 from __future__ import annotations
 
 import pytest
+from sim_many import chunks
 
 SEEDS = 200
-CHUNK = 20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,13 +18,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=None, help="play this one seed only")
 
 
+def _chosen(config: pytest.Config) -> list[range]:
+    seed, base, count = config.getoption("--seed", None), config.getoption("--seed-base", 0), config.getoption("--seeds", SEEDS)
+    return list(chunks(base, count)) if seed is None else [range(seed, seed + 1)]
+
+
+@pytest.fixture(scope="session")
+def all_seeds(pytestconfig: pytest.Config) -> list[range]:
+    return _chosen(pytestconfig)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seeds" not in metafunc.fixturenames:
-        return
-    option = metafunc.config.getoption
-    seed, base, count = option("--seed", None), option("--seed-base", 0), option("--seeds", SEEDS)
-    if seed is not None:
-        chunks = [range(seed, seed + 1)]
-    else:
-        chunks = [range(first, min(first + CHUNK, base + count)) for first in range(base, base + count, CHUNK)]
-    metafunc.parametrize("seeds", chunks, ids=lambda chunk: f"{chunk[0]}-{chunk[-1]}")
+    if "seeds" in metafunc.fixturenames:
+        metafunc.parametrize("seeds", _chosen(metafunc.config), ids=lambda chunk: f"{chunk[0]}-{chunk[-1]}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from test_seeds import total
+
+    if total.seeds:
+        terminalreporter.write_line(f"simulator: {total}")

@@ -87,6 +87,9 @@ class Checks:
         if line.startswith("installed"):
             self._world.sometimes["a snapshot was installed"] += 1
             self._platters[process.node.id].read(process.store.log)
+            process.node.is_rotten = False
+        elif line.startswith("QUARANTINED") and process.node.is_rotten:
+            self._world.sometimes["a node whose state went astray was quarantined"] += 1
         elif line.startswith(("QUARANTINED", "ALARM")) or "cannot be read" in line or "is not what it should be" in line:
             self._violate(process, line)
 
@@ -184,7 +187,11 @@ class Checks:
         process.seen_applied = index
         if index > len(self.committed):
             self._violate(process, f"it applied {index}, committed are {len(self.committed)}")
-        elif tables.applied_index != index or tables.state_hash(index) != self.model.tables.state_hash(index):
+            return
+        is_right = tables.applied_index == index and tables.state_hash(index) == self.model.tables.state_hash(index)
+        if process.node.is_rotten:  # until it is found out and seeded anew, or a crash takes it back
+            process.node.is_rotten = tables.goes_astray or not is_right
+        elif not is_right:
             self._violate(process, f"its state after entry {index} is not that of the others")
 
     # Messages.

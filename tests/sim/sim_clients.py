@@ -133,6 +133,10 @@ class Client:
         if attempt != self._attempt:
             return
         error = failure.value
+        if isinstance(error, Refused) and error.code == "disk_full" and self._current and self._current.command is not None:
+            self.world.sometimes["a write was refused because a disk was full"] += 1
+            self._unanswered(is_done_perhaps=False)
+            return
         if not isinstance(error, DdbError) or (isinstance(error, Refused) and self._current and self._current.is_linearizable):
             self.world.violate(f"{self.name} got {failure.getTraceback()}")
             return

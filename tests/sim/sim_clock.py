@@ -10,9 +10,10 @@ from typing import Any
 class Call:
     """A delayed call, as `IDelayedCall` has it."""
 
-    __slots__ = ("args", "func")
+    __slots__ = ("args", "at", "func")
 
-    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, at: float, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.at = at
         self.func: Callable[..., Any] | None = func
         self.args = args
 
@@ -32,14 +33,20 @@ class Timers:
         self._heap: list[tuple[float, int, Call]] = []
 
     def later(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:
-        call = Call(func, args)
-        self.count += 1
-        heapq.heappush(self._heap, (self.now + delay, self.count, call))
+        call = Call(self.now + delay, func, args)
+        self.put(call)
         return call
+
+    def put(self, call: Call) -> None:
+        self.count += 1
+        heapq.heappush(self._heap, (call.at, self.count, call))
 
     def step(self) -> None:
         """Makes the next call."""
-        self.now, _, call = heapq.heappop(self._heap)
+        at, _, call = heapq.heappop(self._heap)
+        if at != call.at:
+            return  # a clock leapt: it has come already, or comes at another place in the heap
+        self.now = at
         func, call.func = call.func, None
         if func is not None:
             func(*call.args)
@@ -56,9 +63,23 @@ class ProcessClock:
         self._rate = rate
         self._begin = begin - timers.now * rate
         self._run = run
+        self._calls: list[Call] = []
 
     def seconds(self) -> float:
         return self._begin + self._timers.now * self._rate
 
     def callLater(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:
-        return self._timers.later(delay / self._rate, self._run, func, *args)
+        call = self._timers.later(delay / self._rate, self._run, func, *args)
+        if len(self._calls) > 1_000:
+            self._calls = [each for each in self._calls if each.active()]
+        self._calls.append(call)
+        return call
+
+    def leap(self, seconds: float) -> None:
+        """Forwards, as after a machine was suspended: all that has come due meanwhile comes at once."""
+        self._begin += seconds
+        calls, self._calls = [call for call in self._calls if call.active()], []
+        for call in sorted(calls, key=lambda call: call.at):
+            call.at = max(self._timers.now, call.at - seconds / self._rate)
+            self._timers.put(call)
+            self._calls.append(call)

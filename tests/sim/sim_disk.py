@@ -32,6 +32,9 @@ class SimFile:
         return bytes(self.data[offset : offset + size])
 
     def write(self, offset: int, data: bytes) -> None:
+        if self._disk.fails_next_write:
+            self._disk.fails_next_write = False
+            raise OSError(28, "No space left on device")
         if self._disk.cut_now():
             half = self._disk.dice.randrange(len(data) + 1)
             self._write(offset, data[:half])
@@ -77,6 +80,13 @@ class SimFile:
     def close(self) -> None:
         pass
 
+    def flip_a_bit(self, low: int, high: int) -> None:
+        """At rest: of what the platter holds."""
+        changed = bytes(flip(self.data[low:high], self._disk.dice))
+        for image in (self.data, self.platter):
+            image[low:high] = changed
+        self.clean = self.platter
+
     def lose_power(self, keep: Callable[[], bool]) -> None:
         self._write_back(keep)
         self.data, self.clean = bytearray(self.platter), self.platter
@@ -89,6 +99,7 @@ class SimDisk:
         self.dice = dice
         self.forgets = forgets
         self.fails_next_sync = False
+        self.fails_next_write = False
         self.steps_left: int | None = None  # until the power goes
         self._sometimes = sometimes
         self._names: dict[str, SimFile] = {}
@@ -148,8 +159,15 @@ class SimDisk:
         self.restarted()
 
     def restarted(self) -> None:
-        self.fails_next_sync = False
+        self.fails_next_sync = self.fails_next_write = False
         self.steps_left = None
+
+
+def flip(data: bytes | bytearray, dice: random.Random) -> bytes:
+    """One bit is another one."""
+    changed = bytearray(data)
+    changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+    return bytes(changed)
 
 
 def _change(names: dict[str, SimFile], old: str, new: str, file: SimFile | None) -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sim_damage import Damage
 from sim_node import Node, Process
 
 if TYPE_CHECKING:
@@ -17,28 +18,35 @@ class Faults:
         self._world = world
         self._dice = random.Random(f"faults {world.seed}")
         self._is_over = False
+        self._held_until = 0.0
         options = world.options
-        self._every(options.cut_every, self._cut)
-        self._every(options.crash_every, self._crash)
-        self._every(options.pause_every, self._pause)
-        self._every(options.drain_every, self._drain)
-        self._every(options.wipe_every, self._wipe)
-        self._every(options.transfer_every, self._transfer)
-        self._every(options.fsync_fails_every, self._fail_fsync)
+        self.every(options.cut_every, self.cut)
+        self.every(options.crash_every, self.crash)
+        self.every(options.pause_every, self._pause)
+        self.every(options.drain_every, self._drain)
+        self.every(options.transfer_every, self._transfer)
+        self.every(options.clog_every, self._clog)
+        self.every(options.leap_every, self._leap)
+        Damage(self, world, self._dice)
 
     def end(self) -> None:
         self._is_over = True
 
-    def _every(self, seconds: float, fault: Callable[[], None]) -> None:
+    def hold(self, seconds: float) -> None:
+        """Nothing new goes wrong for so long."""
+        self._held_until = self._world.timers.now + seconds
+
+    def every(self, seconds: float, fault: Callable[[], None]) -> None:
         def again() -> None:
             if not self._is_over:
-                fault()
+                if self._world.timers.now >= self._held_until:
+                    fault()
                 self._world.timers.later(self._dice.expovariate(1 / seconds), again)
 
         if seconds:
             self._world.timers.later(self._dice.expovariate(1 / seconds), again)
 
-    def _victim(self) -> Node:
+    def victim(self) -> Node:
         """Any node, the leader's more often."""
         leader = self._world.leader()
         if leader is not None and self._dice.random() < 0.4:
@@ -47,7 +55,7 @@ class Faults:
 
     # The network.
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         ids, dice, network = list(self._world.nodes), self._dice, self._world.network
         if len(ids) < 2:
             return
@@ -58,7 +66,7 @@ class Faults:
         elif kind == "one way":
             cuts = {(a, b) for a in ids for b in ids if a != b and dice.random() < 0.3}
         else:
-            side = {self._victim().id} if kind.startswith("alone") else set(dice.sample(ids, dice.randrange(1, len(ids))))
+            side = {self.victim().id} if kind.startswith("alone") else set(dice.sample(ids, dice.randrange(1, len(ids))))
             cuts = {(a, b) for a in ids for b in ids if (a in side) != (b in side)}
             if kind == "alone one way":
                 outwards = dice.random() < 0.5
@@ -73,12 +81,21 @@ class Faults:
             self._world.network.cuts = set()
             self._world.reconnect()
 
+    def _clog(self) -> None:
+        """One direction of one link lets nothing through for a while; what was sent meanwhile arrives at its end, all at once."""
+        ids, dice = list(self._world.nodes), self._dice
+        if len(ids) > 1:
+            sender, to = dice.sample(ids, 2)
+            seconds = dice.choice([0.3, 1.0, 5.0]) * dice.random()
+            self._world.note(f"clogged: {sender}>{to} for {seconds:.3f} s")
+            self._world.network.clog(sender, to, seconds)
+
     # Processes.
 
-    def _crash(self) -> None:
+    def crash(self) -> None:
         dice = self._dice
         power = dice.random() < self._world.options.power_share
-        nodes = list(self._world.nodes.values()) if dice.random() < 0.12 else [self._victim()]
+        nodes = list(self._world.nodes.values()) if dice.random() < 0.12 else [self.victim()]
         for node in nodes:
             if node.process is None:
                 continue
@@ -95,7 +112,7 @@ class Faults:
             self._world.restart_later(node)
 
     def _pause(self) -> None:
-        process = self._victim().process
+        process = self.victim().process
         if process is not None and not process.is_paused:
             self._world.note(f"n{process.node.id}: pauses")
             process.is_paused = True
@@ -107,7 +124,7 @@ class Faults:
             process.resume()
 
     def _drain(self) -> None:
-        process = self._victim().process
+        process = self.victim().process
         if process is not None and not process.is_paused:
             self._world.note(f"n{process.node.id}: is told to stop")
             process.run(self._begin_drain, process)
@@ -137,24 +154,10 @@ class Faults:
         if leader.core.transfer(target):
             leader.replica._driver.wake()
 
-    # Disks.
-
-    def _wipe(self) -> None:
-        node = self._victim()
-        members = self._world.checks.model.membership
-        seeding = {each.id for each in self._world.nodes.values() if not _is_seeded(each, members.life_of(each.id), members.voters)}
-        if len(seeding | {node.id}) <= (len(self._world.nodes) - 1) // 2:
-            node.wipe()
-            self._world.restart_later(node)
-            if self._dice.random() < 0.5:  # the worst moment for the others to be away
-                self._world.timers.later(self._dice.random(), self._dice.choice([self._crash, self._cut]))
-
-    def _fail_fsync(self) -> None:
-        node = self._victim()
-        if node.process is not None:
-            self._world.note(f"n{node.id}: its next fsync fails")
-            node.disk.fails_next_sync = True
-
-
-def _is_seeded(node: Node, life: str, voters: tuple[str, ...]) -> bool:
-    return node.id in voters and node.life == life
+    def _leap(self) -> None:
+        process = self.victim().process
+        if process is not None:
+            seconds = self._dice.choice([0.3, 2.0, 3_600.0]) * self._dice.random()
+            self._world.note(f"n{process.node.id}: its clock leaps by {seconds:.3f} s")
+            self._world.sometimes["a clock leapt"] += 1
+            process.clock.leap(seconds)

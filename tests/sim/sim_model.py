@@ -29,6 +29,7 @@ class Model:
         self.tables = MemoryTables(limits, lambda: 0.0, None, founders)
         self.outcomes: dict[str, list[Outcome]] = {}  # by the tag of the operation
         self.membership = founders
+        self.membership_index = 0
         self._sometimes = sometimes
         self._rows: dict[str, Row] = {}
         self._history: dict[str, list[tuple[int, Row | None]]] = {}
@@ -44,7 +45,7 @@ class Model:
         """Returns what is wrong."""
         results = self.tables.apply([entry])
         if entry.kind is EntryKind.MEMBERSHIP:
-            self._note_membership(Membership.from_bytes(entry.data))
+            self._note_membership(Membership.from_bytes(entry.data), entry.index)
         if entry.kind is not EntryKind.COMMAND:
             return None
         proposal = decode_proposal(entry.data)
@@ -67,8 +68,11 @@ class Model:
             self._keys[proposal.key] = entry.index
         return self._check(proposal.command, entry.index, answer)
 
-    def _note_membership(self, membership: Membership) -> None:
-        if not membership.is_joint:
+    def _note_membership(self, membership: Membership, index: int) -> None:
+        if membership.is_joint:
+            self._sometimes["a joint membership"] += 1
+        else:
+            self.membership_index = index
             if len(membership.voters) < len(self.membership.voters):
                 self._sometimes["a node without its disk was demoted"] += 1
             if membership.lives != self.membership.lives:

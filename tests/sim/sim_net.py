@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from sim_disk import flip
 from twisted.internet.defer import Deferred
 
 from ddbd.cluster.wire import decode, encode
-from ddbd.errors import Unavailable
+from ddbd.errors import Corrupt, Unavailable
 from ddbd.raft.messages import Message
 from ddbd.raft.types import NodeId
 from ddbd.storage import SnapshotFile
+from ddbd.storage.maintenance import DIGEST_BYTES
 
 if TYPE_CHECKING:
     from sim_node import Process
@@ -25,10 +28,18 @@ class Network:
         self.is_healed = False
         self.cuts: set[tuple[NodeId, NodeId]] = set()  # (from, to); only ever asked, never iterated
         self._last: dict[tuple[NodeId, NodeId], float] = {}
+        self._clogged: dict[tuple[NodeId, NodeId], float] = {}  # until when
         self.sent = 0
 
     def reset(self) -> None:
         self.cuts = set()
+
+    def clog(self, sender: NodeId, to: NodeId, seconds: float) -> None:
+        self._clogged[sender, to] = self._world.timers.now + seconds
+
+    @property
+    def is_calm(self) -> bool:
+        return not self.cuts and all(until <= self._world.timers.now for until in self._clogged.values())
 
     def passes(self, sender: NodeId, to: NodeId) -> bool:
         return (sender, to) not in self.cuts
@@ -49,6 +60,9 @@ class Network:
             self._carry(message, self.latency() + dice.random() * dice.choice([0.01, 0.3, 2.0]))
 
     def _carry(self, message: Message, delay: float) -> None:
+        if self._clogged and not self.is_healed:
+            until = self._clogged.get((message.sender, message.to), 0.0)
+            delay = max(delay, until - self._world.timers.now)
         if self._world.options.in_order:
             link = (message.sender, message.to)
             at = max(self._world.timers.now + delay, self._last.get(link, 0.0))
@@ -97,10 +111,10 @@ class SimCarrier:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self.published: dict[str, bytes] = {}
+        self.published: dict[str, tuple[bytes, bytes]] = {}  # content and checksum
 
     def publish(self, snapshot: SnapshotFile) -> None:
-        self.published[snapshot.token] = self._process.store.files[snapshot.path]
+        self.published[snapshot.token] = (self._process.store.files[snapshot.path], snapshot.digest)
 
     def withdraw(self, token: str) -> None:
         self.published.pop(token, None)
@@ -118,11 +132,19 @@ class SimCarrier:
         world, process = self._process.node.world, self._process
         source = world.nodes[peer].process
         passes = world.network.passes(peer, process.node.id) and world.network.passes(process.node.id, peer)
-        content = None if source is None or source.is_paused or not passes else source.carrier.published.get(token)
+        content, digest = (
+            (None, b"") if source is None or source.is_paused or not passes else source.carrier.published.get(token, (None, b""))
+        )
         fails = not world.network.is_healed and process.dice.random() < world.options.snapshot_fails
         if content is None or fails:
             world.sometimes["a snapshot's transfer failed"] += 1
             done.errback(Unavailable(f"node {peer} did not send snapshot {token}"))
+            return
+        if not world.network.is_healed and process.dice.random() < world.options.snapshot_flips:
+            content = flip(content, process.dice)
+        if blake2b(content, digest_size=DIGEST_BYTES).digest() != digest:
+            world.sometimes["a snapshot was damaged on its way"] += 1
+            done.errback(Corrupt(f"snapshot {token} from node {peer} does not match its checksum"))
             return
         process.store.files[path] = content
         done.callback(None)

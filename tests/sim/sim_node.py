@@ -11,12 +11,14 @@ from sim_disk import PowerCut, SimDisk, SimSyncer
 from sim_net import SimCarrier, SimPeers
 from twisted.internet.defer import Deferred
 
-from ddbd.errors import StorageFailed
+from ddbd.commands import Applied
+from ddbd.errors import Corrupt, StorageFailed
 from ddbd.raft.types import Entry, HardState, Membership, NodeId, SnapshotMeta
 from ddbd.replica import Replica
 from ddbd.replica import World as Promises
 from ddbd.storage import SnapshotFile
 from ddbd.storage.log import DiskLog
+from ddbd.storage.logstate import OFFSET_BITS
 from ddbd.storage.memory import MemoryStore
 from ddbd.storage.memory_tables import MemoryTables
 
@@ -28,22 +30,53 @@ class WatchedLog(DiskLog):
     """The real log; the checkers learn what it was told to save and what it said is saved."""
 
     process: Process
+    behind = 0  # up to this index there is a later batch behind each entry
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         checks = self.process.node.world.checks
         checks.saving(self.process, entries, self.last_index)
+        known = entries[0].index - 1 if entries else self.last_index
         done = super().save(hard_state, entries)
         done.addCallback(lambda _: checks.saved(self.process, hard_state, entries))
+        if entries:
+            done.addCallback(lambda _: self._note_behind(known))
         return done
+
+    def _note_behind(self, known: int) -> None:
+        self.behind = known
+
+    def flip_a_bit(self) -> bool:
+        """In an entry that has a later batch behind it: a bad end of the log cannot be told from a torn one."""
+        low, high = self.base.index + 1, min(self.behind, self.last_index)
+        if low > high:
+            return False
+        index = self.process.dice.randrange(low, high + 1)
+        number, offset = divmod(self._state.position(index), 1 << OFFSET_BITS)
+        self._segments[number].file.flip_a_bit(offset, offset + self._state.lengths[index - low])  # type: ignore[attr-defined]
+        return True
 
 
 class SimTables(MemoryTables):
     """The twin, with checkpoints and snapshots that take their time."""
 
     process: Process
+    goes_astray = False
 
     def image(self) -> bytes:
         return self._backend.image()
+
+    def rot(self) -> None:
+        """What comes of the next entry is not what comes of it on the other nodes."""
+        self.goes_astray = True
+
+    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
+        results = super().apply(entries)
+        if self.goes_astray:
+            self.goes_astray = False
+            machine = self._machine
+            machine._hash = machine._hashes[machine.index] = bytes(byte ^ 1 for byte in machine._hash)
+            self._backend.progress = machine._progress()
+        return results
 
     def checkpoint(self) -> Deferred[SnapshotMeta]:
         image, place = self.image(), self._machine.place()
@@ -79,6 +112,9 @@ class SimStore(MemoryStore):
         tables = SimTables(self._limits, self._clock, self.files, self._founders if self._founders.nodes else None, image)
         tables.process = self._process
         return tables
+
+    def disk_low(self) -> bool:
+        return self._process.node.is_full
 
     def left(self, keeps: Callable[[], bool]) -> dict[int, tuple[bytes, bool]]:
         """What the next process finds: of each generation the state now, or the one at its last checkpoint."""
@@ -181,6 +217,9 @@ class Node:
         self.boots = 0
         self.process: Process | None = None
         self.is_returning = False  # a restart is on its way
+        self.is_flipped = False  # a bit of its log is not what was written
+        self.is_rotten = False  # its tables went another way than the others'
+        self.is_full = False
         self.images: dict[int, tuple[bytes, bool]] = {}
         self.disk = self._new_disk()
 
@@ -194,9 +233,27 @@ class Node:
             return
         self.boots += 1
         self.world.note(f"n{self.id}: starts (boot {self.boots}{', life ' + self.life if self.life else ''})")
-        self.process = Process(self, self.boots)
+        try:
+            self.process = Process(self, self.boots)
+        except Corrupt as error:
+            self._refused_to_start(error)
+            return
+        except StorageFailed as error:
+            self.world.note(f"n{self.id}: does not start: {error}")
+            self.world.restart_later(self)
+            return
         self.world.checks.started(self.process)
         self.world.started(self)
+
+    def _refused_to_start(self, error: Corrupt) -> None:
+        """The operator gives it an empty disk."""
+        self.world.note(f"n{self.id}: does not start: {error}")
+        if not self.is_flipped:
+            self.world.violate(f"node {self.id} does not start: {error}", error)
+            return
+        self.world.sometimes["a flipped bit was found"] += 1
+        self.wipe()
+        self.world.restart_later(self)
 
     def crash(self, power: bool) -> None:
         """kill -9; or the power, which takes what was not synced."""
@@ -226,9 +283,24 @@ class Node:
             return
         self.world.restart_later(self)
 
+    def flip_a_bit(self) -> None:
+        """Of its log, while it is down."""
+        process = self.process
+        assert process is not None
+        self.crash(power=False)
+        self.is_flipped = process.store.log.flip_a_bit()
+        self.world.note(f"n{self.id}: a bit of its log {'is flipped' if self.is_flipped else 'would flip, were there one'}")
+
+    def rot(self) -> None:
+        assert self.process is not None
+        self.world.note(f"n{self.id}: its tables go astray")
+        self.is_rotten = True
+        self.process.store.tables.rot()
+
     def wipe(self) -> None:
         """The disk is replaced by an empty one, and the node comes back under a new life."""
         self.crash(power=False)
+        self.is_flipped = self.is_rotten = False
         self.life = f"life{self.boots}"
         self.founders = Membership(())
         self.images = {}

@@ -21,6 +21,7 @@ class Options(NamedTuple):
     duplication: float
     in_order: bool  # as a stream keeps them
     cut_every: float  # seconds on average; 0: never
+    clog_every: float
     # Processes.
     crash_every: float
     power_share: float  # of the crashes
@@ -28,6 +29,8 @@ class Options(NamedTuple):
     drain_every: float
     wipe_every: float
     transfer_every: float
+    change_every: float  # of the membership
+    leap_every: float  # of a process's clock, forwards
     hints: float  # how often peers learn by a refused connection that a process is gone
     skew: float
     # Disks.
@@ -35,9 +38,13 @@ class Options(NamedTuple):
     slow_seconds: float
     fsync_fails_every: float
     forgets: bool  # a failed fsync marks its pages clean
+    flip_every: float  # a bit in the log of a stopped node
+    rot_every: float  # a node's tables go another way than the others'
+    full_every: float
     cut_in_operation: float  # the share of power cuts that come in the middle of a disk operation
     snapshot_seconds: float
     snapshot_fails: float
+    snapshot_flips: float  # a bit on its way
     checkpoint_seconds: float
     # The daemon's own.
     tail_entries: int
@@ -56,7 +63,7 @@ def draw(seed: int) -> Options:
     def maybe(share: float, low: float, high: float) -> float:
         return round(dice.uniform(low, high), 3) if dice.random() < share else 0.0
 
-    nodes = dice.choice([1, 2, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5])
+    nodes = dice.choice([1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7])
     calm = dice.random() < 0.05
     few = 0.0 if calm else 1.0
     return Options(
@@ -70,21 +77,28 @@ def draw(seed: int) -> Options:
         duplication=few * maybe(0.3, 0.0, 0.2),
         in_order=dice.random() < 0.4,
         cut_every=few * maybe(0.6, 0.7, 4),
+        clog_every=few * maybe(0.3, 0.5, 4),
         crash_every=few * maybe(0.7, 0.7, 4),
         power_share=dice.choice([0.0, 0.5, 1.0]),
         pause_every=few * maybe(0.3, 1, 4),
         drain_every=few * maybe(0.2, 1.5, 5),
         wipe_every=few * maybe(0.3, 1.5, 5),
         transfer_every=few * maybe(0.25, 0.3, 2),
+        change_every=few * maybe(0.25, 0.5, 4),
+        leap_every=few * maybe(0.2, 0.5, 4),
         hints=dice.choice([0.0, 0.7, 1.0]),
         skew=dice.choice([0.0, 0.0, 0.02, 0.2]),
         slow_share=dice.choice([0.0, 0.0, 0.3, 1.0]),
         slow_seconds=dice.choice([0.005, 0.05, 0.3]),
         fsync_fails_every=few * maybe(0.2, 1, 5),
         forgets=False,
+        flip_every=few * maybe(0.2, 1, 5),
+        rot_every=few * maybe(0.2, 1, 5),
+        full_every=few * maybe(0.2, 1, 5),
         cut_in_operation=dice.choice([0.0, 0.5]),
         snapshot_seconds=dice.choice([0.0, 0.05, 0.8]),
         snapshot_fails=dice.choice([0.0, 0.0, 0.3]),
+        snapshot_flips=dice.choice([0.0, 0.0, 0.4]),
         checkpoint_seconds=dice.choice([0.0, 0.02, 0.3]),
         tail_entries=dice.choice([1, 5, 20, 200]),
         checkpoint_entries=dice.choice([1, 5, 30, 100]),

@@ -76,6 +76,9 @@ class World:
         self.network.cuts = set()
         for node in self.nodes.values():
             node.disk.restarted()
+            node.is_full = False
+            if node.process is not None:
+                node.process.store.tables.goes_astray = False
             if node.process is None:
                 self.restart_later(node)
             else:
@@ -101,6 +104,8 @@ class World:
             process = node.process
             if process is None:
                 return f"node {node.id} is down"
+            if node.is_rotten and not process.store.tables.goes_astray:
+                return f"node {node.id} has another state than the others"
             reason = process.replica.unready_reason()
             if reason is not None:
                 return f"node {node.id}: {reason}"
