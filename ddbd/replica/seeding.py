@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LINGER_SECONDS = 30.0  # a snapshot that nobody needs any more is kept this long for a late retry
 RETRY_SECONDS = 5.0  # after a snapshot could not be made
 FETCH_PAUSE_SECONDS = 1.0  # after a snapshot could not be had: it is offered again at every heartbeat
+WITNESS_SECONDS = 10.0  # so long may it take until a majority was seen to agree with a snapshot on offer
 SILENT_TICKS = 40  # a follower that was not heard for so long gets no snapshot made
 
 
@@ -43,6 +44,7 @@ class Seeding:
         self._fetch_at = 0.0  # no fetch begins before
         self._fetched: tuple[SnapshotOffer, str] | None = None  # waits for its installation
         self._forgotten: set[tuple[NodeId, str]] = set()
+        self._unvouched_since: float | None = None  # when a snapshot on offer began to wait for a majority that agrees with it
         self.is_stopping = False
 
     @property
@@ -64,6 +66,7 @@ class Seeding:
         if leading is None:
             self._wanted.clear()
             self._forgotten.clear()
+            self._unvouched_since = None
         else:
             heard = {peer for peer, each in leading.progress.items() if leading.ticks - each.acked_tick < SILENT_TICKS}
             if any(peer in leading.offers and peer in heard for peer in leading.progress):
@@ -81,7 +84,9 @@ class Seeding:
         core = self._driver.core
         if self._snapshot is not None:
             if not self._is_vouched_for(self._snapshot):
+                self._wait_for_witnesses(peers)
                 return
+            self._unvouched_since = None
             if self._snapshot.meta.index >= core.log.base.index and not any(self._is_too_old(peer) for peer in peers):
                 for peer in peers:
                     core.offer_snapshot(peer, self._snapshot.meta, self._snapshot.token)
@@ -110,6 +115,18 @@ class Seeding:
             and not self._is_suspect(peer)
             for peer, progress in leading.progress.items()
         )
+
+    def _wait_for_witnesses(self, peers: set[NodeId]) -> None:
+        """One that does not come to agree in time differs: then nobody knows which of the two states is right."""
+        now, audit = self._driver.world.clock.seconds(), self._driver.audit
+        if self._unvouched_since is None:
+            self._unvouched_since = now
+        elif now - self._unvouched_since > WITNESS_SECONDS and not audit.is_split:
+            audit.is_split = True
+            names = ", ".join(sorted(peers))
+            self._driver.world.log_event(
+                f"ALARM: the nodes' states differ, no majority agrees; node {names} is not seeded from either; compare their tables"
+            )
 
     def _is_suspect(self, peer: NodeId) -> bool:
         report = self._driver.audit.reports.get(peer)

@@ -67,6 +67,31 @@ def test_a_node_that_was_away_for_a_moment_catches_up_from_the_log(trio: Cluster
     assert lines(trio.nodes["3"].events, "snapshot") == []
 
 
+def test_a_leader_whose_state_another_node_disputes_seeds_nobody(trio: Cluster) -> None:
+    """Else its state would be the majority's, right or wrong (simulator: seed 237)."""
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.run(1.0)
+    flip(trio.nodes["1"], "fill-50")
+    changed = trio.nodes["2"].write(update("fill-50", 2))
+    trio.done(changed)
+    trio.nodes["3"].start()
+    trio.run(15.0)
+    assert lines(trio.nodes["3"].events, "installed") == []
+    assert len(lines(trio.nodes["1"].events, "ALARM")) == 1
+    assert not trio.nodes["1"].replica.status()["healthy"]
+
+
+def test_the_last_follower_of_a_majority_is_seeded_though_nobody_can_vouch_for_the_leader(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.run(1.0)
+    trio.nodes["2"].crash()
+    trio.nodes["3"].start()
+    trio.until(lambda: lines(trio.nodes["3"].events, "installed"))
+    fill(trio, trio.nodes["3"], 3, "later")
+
+
 def test_the_log_behind_a_snapshot_on_its_way_is_kept_however_long_that_takes(trio: Cluster) -> None:
     trio.nodes["3"].crash()
     fill(trio, trio.nodes["2"], 100)

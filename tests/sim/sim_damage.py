@@ -72,12 +72,14 @@ class Damage:
             self._world.restart_later(node)
 
     def _rot(self) -> None:
-        """While all are there and can compare: the other faults wait until it must have been found out."""
-        node, network = self._faults.victim(), self._world.network
-        is_calm = network.is_calm and all(each.process is not None and not each.process.is_paused for each in self._world.nodes.values())
-        if is_calm and self._can_spare({node.id}):
-            node.rot()
-            self._faults.hold(3.0)
+        """While all are there and can compare, none of them in need of a snapshot: the other faults wait until it must have been found out."""
+        node = self._faults.victim()
+        if self._world.network.is_calm and self._world.options.tail_entries >= 20 and self._can_spare({node.id}):
+            processes = [each.process for each in self._world.nodes.values()]
+            behind = len(self._world.checks.committed) - 5
+            if all(process is not None and not process.is_paused and process.core.applied_index >= behind for process in processes):
+                node.rot()
+                self._faults.hold(3.0)
 
     def _change(self) -> None:
         """Some voters are made learners, perhaps the leader too; caught up, they are made voters again by the leader's own watch."""
