@@ -1,12 +1,14 @@
 """Taking the node's port before anything else is touched.
 
 The sockets are bound and listening before the reactor runs, so that a port in use is one sentence and not a traceback, and so that a node
-that cannot be reached never opens its data. The reactor adopts them when the service starts.
+that cannot be reached never opens its data. The reactor adopts them when the service starts. How many connections they may bring is
+also decided here: as many as the process may have files open for.
 """
 
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 from typing import Any
 
@@ -16,6 +18,30 @@ from twisted.internet.protocol import ServerFactory
 from ddbd.errors import ConfigError
 
 BACKLOG = 1024
+FILES_RESERVED = 256  # for the log, the tables, the peers, and connections that are refused with an answer
+FILES_PER_CONNECTION = 3  # itself, and the two that SQLite opens for a scan
+
+
+def take_files(connections_max: int) -> int:
+    """Raises the process's limit on open files as far as the connections need; returns how many connections then fit.
+
+    A node that may open no more files cannot open its tables for a scan, nor a segment of its log, and stops: whoever opens connections
+    could stop it. Raises ConfigError where not even one fits.
+    """
+    soft, hard = (2**31 if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(resource.RLIMIT_NOFILE))
+    files, connections = fit_files(connections_max, soft, hard)
+    if connections < 1:
+        raise ConfigError(f"this process may open {files} files; allow more than {FILES_RESERVED + FILES_PER_CONNECTION} (ulimit -n)")
+    if files > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return connections
+
+
+def fit_files(connections_max: int, soft: int, hard: int) -> tuple[int, int]:
+    """(files to allow, connections that fit): the soft limit is raised up to the hard one, never lowered."""
+    wanted = FILES_RESERVED + FILES_PER_CONNECTION * connections_max
+    files = max(soft, min(wanted, hard))
+    return files, min(connections_max, (files - FILES_RESERVED) // FILES_PER_CONNECTION)
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+from msgspec.structs import replace
 from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -34,7 +35,7 @@ from ddbd.cluster.snapshots import Snapshots
 from ddbd.cluster.streams import Streams
 from ddbd.config import Config, Node, load_config
 from ddbd.errors import ConfigError, Fatal
-from ddbd.listen import adopt, bind
+from ddbd.listen import adopt, bind, take_files
 from ddbd.raft.types import Membership, NodeId
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
@@ -100,11 +101,24 @@ def makeService(options: Options) -> IService:
     try:
         config = load_config(Path(options["config"]))
         node = choose_node(config, options["port"], options["node"])
+        config = with_connections(config, take_files(config.limits.connections_max))
         sockets = bind(node.bind, node.port)
         data_dir = Path(options["data-dir"] or config.path.parent / "data" / node.id).absolute()
         return Daemon(_world_reactor(), config, node, data_dir, sockets, random.SystemRandom())
     except (ConfigError, Fatal) as error:
         refuse(error.detail)
+
+
+def with_connections(config: Config, connections: int) -> Config:
+    """The config with the limit on connections that this process can keep."""
+    if connections == config.limits.connections_max:
+        return config
+    logger.warn(
+        "limits.connections_max is {wanted}, but this process may open files for {fit} connections only (ulimit -n); {fit} are taken",
+        wanted=config.limits.connections_max,
+        fit=connections,
+    )
+    return replace(config, limits=replace(config.limits, connections_max=connections))
 
 
 def _world_reactor() -> Any:
