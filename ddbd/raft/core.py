@@ -46,12 +46,13 @@ class RaftConfig(NamedTuple):
     life: str = ""  # of this node's disk: it votes only where the membership names the same
     preferred_id: NodeId | None = None  # who gets leadership back; None: nobody
     heartbeat_ticks: int = 2
-    election_timeout_ticks: int = 10  # the shortest; drawn from this to twice this
+    election_timeout_ticks: int = 10  # the shortest, of the first in order; see follower.reset_timeout and candidate
     stagger_ticks: int = 2  # between equally fit candidates, by order of ids: more than a round trip
     failback_ticks: int = 40
     failback_ticks_max: int = 12_000
     append_bytes_max: int = 1024 * 1024
-    append_messages_max: int = 256
+    append_messages_max: int = 256  # in flight to one follower
+    inflight_bytes_max: int = 8 * 1024 * 1024  # of entries, likewise: one turn must not make and encode a whole tail at once
     apply_entries_max: int = 1_000  # handed out at once, so that the driver's turn stays short
     apply_bytes_max: int = 1024 * 1024
     reads_max: int = 10_000  # waiting at the leader; further ones are dropped, and asked again by their nodes
@@ -167,8 +168,11 @@ class Raft:
             leader.tick(self, self.leading)
         elif self.role is Role.PRE_CANDIDATE and self.elapsed_ticks < self.timeout_ticks:
             candidate.ask_again(self)
-        elif self.elapsed_ticks >= self.timeout_ticks and self.may_campaign:
-            candidate.campaign(self)
+        elif self.elapsed_ticks >= self.timeout_ticks:
+            if self.may_campaign:
+                candidate.campaign(self)
+            elif self.leader_id is not None:
+                self.become_follower(self.term, None)  # it cannot help to elect itself; but nobody should be sent to a leader that is gone
 
     def propose(self, commands: Sequence[bytes], stamp: int) -> int:
         """Appends the commands as entries of this term; returns the first one's index. Raises ProposalDropped."""

@@ -97,7 +97,7 @@ def flush(raft: Raft, leading: Leading) -> None:
 
 def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -> None:
     log, config = raft.log, raft.config
-    while progress.may_send(config.append_messages_max):
+    while progress.may_send(config.append_messages_max, config.inflight_bytes_max):
         has_entries = progress.next_index <= log.last_index
         if not has_entries and progress.sent_commit >= raft.commit_index and progress.pace is Pace.REPLICATE:
             return
@@ -111,7 +111,7 @@ def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -
         entries = tuple(log.entries(progress.next_index, log.last_index + 1, config.append_bytes_max))
         raft.send(AppendEntries(peer, raft.id, raft.term, prev_index, prev_term, entries, raft.commit_index))
         progress.sent_commit = max(progress.sent_commit, raft.commit_index)
-        progress.sent(prev_index + len(entries), bool(entries))
+        progress.sent(prev_index + len(entries), bool(entries), sum(len(entry.data) for entry in entries))
 
 
 def step(raft: Raft, leading: Leading, message: RaftMessage) -> None:
@@ -156,9 +156,19 @@ def _step_heartbeat_response(raft: Raft, leading: Leading, message: HeartbeatRes
     progress.is_paused = False
     if progress.pace is Pace.REPLICATE and (progress.match_index < raft.log.last_index or message.commit < raft.commit_index):
         # Something may have been lost. An append of what comes next tells: it is refused where there is a gap.
-        if len(progress.inflight) >= raft.config.append_messages_max:
-            progress.inflight.popleft()
+        if not progress.may_send(raft.config.append_messages_max, raft.config.inflight_bytes_max):
+            _ask_without_entries(raft, message.sender, progress)
         progress.sent_commit = min(progress.sent_commit, message.commit, raft.commit_index - 1)
+
+
+def _ask_without_entries(raft: Raft, peer: NodeId, progress: Progress) -> None:
+    """As much is in flight as may be, and perhaps only slow: more entries at each heartbeat would fill a queue that nobody empties."""
+    prev_index = progress.next_index - 1
+    prev_term = raft.log.term_at(prev_index)
+    if prev_term is None:
+        progress.let_go()  # compacted meanwhile: `_replicate` turns to a snapshot
+    else:
+        raft.send(AppendEntries(peer, raft.id, raft.term, prev_index, prev_term, (), raft.commit_index))
 
 
 def _maybe_commit(raft: Raft, leading: Leading) -> None:
@@ -341,8 +351,9 @@ def _maybe_fail_back(raft: Raft, leading: Leading) -> None:
 def offer_snapshot(raft: Raft, leading: Leading, peer: NodeId, meta: SnapshotMeta, token: str) -> None:
     progress = leading.progress.get(peer)
     if progress is not None:
-        progress.to_snapshot()
-        progress.snapshot_index = meta.index
+        if progress.pace is not Pace.REPLICATE:  # there it only needs other tables: it goes on getting the log
+            progress.to_snapshot()
+            progress.snapshot_index = meta.index
         leading.offers[peer] = (meta, token)
         raft.send(InstallSnapshot(peer, raft.id, raft.term, meta, token))
 

@@ -23,7 +23,7 @@ class Progress:
     """Invariant: counted_index <= match_index < next_index. None of the three goes back in one life of the follower, but next_index."""
 
     __slots__ = (
-        *("acked_tick", "counted_index", "inflight", "is_paused", "match_index"),
+        *("acked_tick", "counted_index", "inflight", "inflight_bytes", "is_paused", "match_index"),
         *("next_index", "pace", "round", "sent_commit", "snapshot_index"),
     )
 
@@ -33,30 +33,36 @@ class Progress:
         self.next_index = next_index
         self.pace = Pace.PROBE
         self.is_paused = False  # a probe is out
-        self.inflight: deque[int] = deque()  # the last index of each AppendEntries that is out, while replicating
+        self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each AppendEntries that is out, while replicating
+        self.inflight_bytes = 0  # the sum of these
         self.acked_tick = acked_tick  # when it was last heard
         self.round = 0  # the newest ReadIndex round that it acknowledged
         self.sent_commit = 0  # the newest commit index that it was told
         self.snapshot_index = 0  # of the snapshot on offer; 0 while none is made yet
 
-    def may_send(self, messages_max: int) -> bool:
+    def may_send(self, messages_max: int, bytes_max: int) -> bool:
         if self.pace is Pace.PROBE:
             return not self.is_paused
-        return self.pace is Pace.REPLICATE and len(self.inflight) < messages_max
+        return self.pace is Pace.REPLICATE and len(self.inflight) < messages_max and self.inflight_bytes < bytes_max
 
-    def sent(self, last_index: int, has_entries: bool) -> None:
+    def sent(self, last_index: int, has_entries: bool, size_bytes: int = 0) -> None:
         """An AppendEntries that ends at last_index went out."""
         if self.pace is Pace.PROBE:
             self.is_paused = True
         elif has_entries:
             self.next_index = last_index + 1
-            self.inflight.append(last_index)
+            self.inflight.append((last_index, size_bytes))
+            self.inflight_bytes += size_bytes
+
+    def let_go(self) -> None:
+        """The oldest AppendEntries that is out may be lost: it no longer keeps the next one from being sent."""
+        self.inflight_bytes -= self.inflight.popleft()[1]
 
     def accepted(self, index: int, counts: bool = True) -> bool:
         """The follower's log matches up to index. Returns whether that is news; late answers are none (they never move match back)."""
         self.is_paused = False
-        while self.inflight and self.inflight[0] <= index:
-            self.inflight.popleft()
+        while self.inflight and self.inflight[0][0] <= index:
+            self.let_go()
         is_news = index > (self.counted_index if counts else self.match_index)
         if counts:
             self.counted_index = max(self.counted_index, index)
@@ -74,7 +80,6 @@ class Progress:
             if index <= self.match_index:
                 return False
             self.to_probe()
-            self.next_index = max(min(self.match_index + 1, index), 1)
             return True
         if index != self.next_index - 1:
             return False
@@ -85,20 +90,20 @@ class Progress:
         return True
 
     def to_probe(self) -> None:
-        self.pace = Pace.PROBE
-        self.is_paused = False
-        self.inflight.clear()
+        self._change_to(Pace.PROBE)
         self.next_index = self.match_index + 1
 
     def to_replicate(self) -> None:
-        self.pace = Pace.REPLICATE
-        self.is_paused = False
-        self.inflight.clear()
+        self._change_to(Pace.REPLICATE)
         self.snapshot_index = 0
         self.next_index = self.match_index + 1
 
     def to_snapshot(self) -> None:
-        self.pace = Pace.SNAPSHOT
+        self._change_to(Pace.SNAPSHOT)
+        self.snapshot_index = 0
+
+    def _change_to(self, pace: Pace) -> None:
+        self.pace = pace
         self.is_paused = False
         self.inflight.clear()
-        self.snapshot_index = 0
+        self.inflight_bytes = 0

@@ -24,8 +24,3 @@ def agreed_value(membership: Membership, value_of: Callable[[NodeId], int]) -> i
 
 def is_quorum(membership: Membership, nodes: Collection[NodeId]) -> bool:
     return agreed_value(membership, lambda node_id: int(node_id in nodes)) == 1
-
-
-def is_quorum_possible(membership: Membership, refused: Collection[NodeId]) -> bool:
-    """Whether the others could still make a quorum when these refused."""
-    return agreed_value(membership, lambda node_id: int(node_id not in refused)) == 1

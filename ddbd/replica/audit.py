@@ -29,7 +29,8 @@ class Check:
     """One comparison under way, at the leader."""
 
     index: int
-    hashes: dict[NodeId, bytes]
+    own_hash: bytes
+    hashes: dict[NodeId, bytes]  # the leader's own among them
     condemned: set[NodeId] = field(default_factory=set)
     age: int = 0
 
@@ -42,11 +43,14 @@ class Audit:
     def __init__(self) -> None:
         self.check: Check | None = None
         self.checked_index = 0  # the newest index at which a majority was seen to agree
+        self.agreed_index: dict[NodeId, int] = {}  # the newest index at which a peer held what this leader holds
         self.reports: dict[NodeId, StateReport] = {}  # the newest one of each peer
         self.is_split = False
 
     def clear(self) -> None:
         self.check = None
+        self.is_split = False
+        self.agreed_index.clear()
         self.reports.clear()
 
     def begin(self, node_id: NodeId, applied_index: int, state_hash: bytes | None) -> int:
@@ -56,7 +60,7 @@ class Audit:
         if self.check is None or self.check.age > self.AGE_MAX:
             if state_hash is None:
                 return 0
-            self.check = Check(applied_index, {node_id: state_hash})
+            self.check = Check(applied_index, state_hash, {node_id: state_hash})
         return self.check.index
 
     def reported(self, report: StateReport, voters: Collection[NodeId]) -> Verdict:
@@ -66,6 +70,8 @@ class Audit:
         if check is None or report.index != check.index or not report.state_hash:
             return Verdict()
         check.hashes[report.sender] = report.state_hash
+        if report.state_hash == check.own_hash:
+            self.agreed_index[report.sender] = max(check.index, self.agreed_index.get(report.sender, 0))
         return self._judge(check, voters)
 
     def _judge(self, check: Check, voters: Collection[NodeId]) -> Verdict:

@@ -52,6 +52,7 @@ def raft_config(config: Config, node_id: NodeId, life: str) -> RaftConfig:
         failback_ticks_max=ticks(timing.failback_quiet_ms_max),
         append_bytes_max=limits.append_bytes_max,
         append_messages_max=limits.append_messages_max,
+        inflight_bytes_max=max(1, limits.peer_queue_bytes_max // 8),  # what the queue has to drop is sent again
         reads_max=limits.reads_open_max * len(config.nodes),
     )
 
@@ -245,7 +246,7 @@ class Driver:
             return  # not carried any further; its node sends it again when it knows the leader
         try:
             origins = {decode_proposal(proposal).origin for proposal in message.proposals}
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.world.log_event(f"node {message.sender} carried a proposal that cannot be read, it is dropped: {error}")
             return
         if origins != {message.sender}:

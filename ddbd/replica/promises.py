@@ -12,13 +12,6 @@ from ddbd.raft.types import NodeId
 from ddbd.storage import SnapshotFile
 
 
-class PeerState(Protocol):
-    """What the streams know of a peer."""
-
-    @property
-    def reachable(self) -> bool: ...
-
-
 class Peers(Protocol):
     """The road to the other nodes. Loss is legal, nothing blocks."""
 

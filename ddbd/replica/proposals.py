@@ -171,6 +171,8 @@ class Proposals:
             return
         boot, nonce = registered
         if nonce == self._nonce:
+            if self._boot not in (None, boot) and not are_all_known:
+                self._doubt(list(self._sent.values()))  # a second copy of the registration came behind one of an earlier life
             self._boot = boot
         elif self._boot is not None:
             # A registration from an earlier life came late and took this one's place.

@@ -45,6 +45,10 @@ class Asked:
     waiters: list[Waiter]
     is_repeated: bool = False  # its reads wait under a later context as well
 
+    @property
+    def is_awaited(self) -> bool:
+        return any(not waiter.is_done for waiter in self.waiters)
+
 
 class Reads:
     def __init__(self, nonce: int, open_max: int, repeat_seconds: float) -> None:
@@ -158,6 +162,11 @@ class Reads:
         if len(self._wanted) > idle_max:
             self._wanted = [each for each in self._wanted if not each[2].is_done]
             heapq.heapify(self._wanted)
+        if len(self._confirmed) > idle_max:
+            # Of the rounds that nobody waits for, the newest alone tells something new about the age of the tables.
+            newest = max(each[2].started for each in self._confirmed)
+            self._confirmed = [each for each in self._confirmed if each[2].started == newest or each[2].is_awaited]
+            heapq.heapify(self._confirmed)
         if len(self._waiting) > idle_max:
             self._waiting = [waiter for waiter in self._waiting if not waiter.is_done]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LINGER_SECONDS = 30.0  # a snapshot that nobody needs any more is kept this long for a late retry
 RETRY_SECONDS = 5.0  # after a snapshot could not be made
 FETCH_PAUSE_SECONDS = 1.0  # after a snapshot could not be had: it is offered again at every heartbeat
-WITNESS_SECONDS = 10.0  # so long may it take until a majority was seen to agree with a snapshot on offer
+WITNESS_BEATS = 100  # heartbeats; so long may it take until those who can be asked were seen to agree with a snapshot on offer
 SILENT_TICKS = 40  # a follower that was not heard for so long gets no snapshot made
 
 
@@ -44,7 +44,7 @@ class Seeding:
         self._fetch_at = 0.0  # no fetch begins before
         self._fetched: tuple[SnapshotOffer, str] | None = None  # waits for its installation
         self._forgotten: set[tuple[NodeId, str]] = set()
-        self._unvouched_since: float | None = None  # when a snapshot on offer began to wait for a majority that agrees with it
+        self._unvouched_beats = 0  # how long a snapshot on offer has waited for those that could agree with it
         self.is_stopping = False
 
     @property
@@ -66,7 +66,7 @@ class Seeding:
         if leading is None:
             self._wanted.clear()
             self._forgotten.clear()
-            self._unvouched_since = None
+            self._unvouched_beats = 0
         else:
             heard = {peer for peer, each in leading.progress.items() if leading.ticks - each.acked_tick < SILENT_TICKS}
             if any(peer in leading.offers and peer in heard for peer in leading.progress):
@@ -79,14 +79,15 @@ class Seeding:
             self._snapshot = None
 
     def _serve(self, peers: set[NodeId]) -> None:
+        is_vouched_for = not peers or self._snapshot is None or self._is_vouched_for(self._snapshot)
+        self._unvouched_beats = 0 if is_vouched_for else self._unvouched_beats + 1
         if not peers or self._making_from is not None or self.is_stopping:
             return
         core = self._driver.core
         if self._snapshot is not None:
-            if not self._is_vouched_for(self._snapshot):
+            if not is_vouched_for:
                 self._wait_for_witnesses(peers)
                 return
-            self._unvouched_since = None
             if self._snapshot.meta.index >= core.log.base.index and not any(self._is_too_old(peer) for peer in peers):
                 for peer in peers:
                     core.offer_snapshot(peer, self._snapshot.meta, self._snapshot.token)
@@ -101,28 +102,27 @@ class Seeding:
 
     def _is_vouched_for(self, snapshot: SnapshotFile) -> bool:
         """A leader whose tables went astray, and who was not found out yet, must not seed others with them: then the wrong state would be
-        the majority's. So a majority has to agree with the leader at or behind the snapshot's index (the hash is chained), as long as there is
-        anyone to ask. A follower that is all that is left of the majority is seeded without.
+        the majority's. So a majority, or else each voter that can be asked, has to agree with the leader at or behind the snapshot's index
+        (the hash is chained). A follower that is all that is left of the majority is seeded without.
         """
         driver, leading = self._driver, self._driver.core.leading
         assert leading is not None, "only a leader seeds others"
         if driver.audit.checked_index >= snapshot.meta.index:
             return True
-        return not any(
-            peer in driver.core.membership.voters
+        return all(
+            driver.audit.agreed_index.get(peer, 0) >= snapshot.meta.index
+            for peer, progress in leading.progress.items()
+            if peer in driver.core.membership.voters
             and progress.match_index >= snapshot.meta.index
             and leading.ticks - progress.acked_tick < SILENT_TICKS
             and not self._is_suspect(peer)
-            for peer, progress in leading.progress.items()
         )
 
     def _wait_for_witnesses(self, peers: set[NodeId]) -> None:
         """One that does not come to agree in time differs: then nobody knows which of the two states is right."""
-        now, audit = self._driver.world.clock.seconds(), self._driver.audit
-        if self._unvouched_since is None:
-            self._unvouched_since = now
-        elif now - self._unvouched_since > WITNESS_SECONDS and not audit.is_split:
-            audit.is_split = True
+        if self._unvouched_beats >= WITNESS_BEATS:
+            self._driver.audit.is_split = True
+        if self._unvouched_beats == WITNESS_BEATS:
             names = ", ".join(sorted(peers))
             self._driver.world.log_event(
                 f"ALARM: the nodes' states differ, no majority agrees; node {names} is not seeded from either; compare their tables"

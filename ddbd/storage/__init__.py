@@ -44,8 +44,8 @@ class Log(Protocol):
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]: ...
 
-    def compact(self, meta: SnapshotMeta) -> int:
-        """Entries up to meta.index are no longer needed. Drops whole segments; returns the new base.index (<= meta.index)."""
+    def compact(self, index: int) -> int:
+        """Entries up to index are no longer needed. Drops whole segments; returns the new base.index (<= index)."""
 
     @property
     def base(self) -> SnapshotMeta:
@@ -134,7 +134,7 @@ class Tables(Protocol):
     def databases(self) -> list[tuple[str, list[TableInfo]]]: ...
 
     def scan(self, query: Query) -> Scan:
-        """Raises Refused as `table` does, and unknown_column."""
+        """Raises Refused as `table` does, and unknown_column; Busy where too many scans are open."""
 
     def row(self, db: str | None, table: str, row_id: str) -> tuple[Value, ...] | None:
         """One whole row as a scan would give it."""

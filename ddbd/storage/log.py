@@ -7,6 +7,8 @@
 * A segment is allocated whole, so that an fdatasync has no length of file to write.
 * Compaction unlinks whole segments, oldest first, and syncs the folder after each: no power cut leaves a gap.
 * `install` is the header of a new segment, which appears by one rename: the switch is whole or not at all.
+* A batch ends with the hard state, once more. So what a flipped bit hits in what was saved has a good record of its batch behind it, and
+  is never taken for a torn write; only this repetition can be, and nothing is lost with it.
 * A hard state in which only the commit is new is written without a sync; it rides on the next batch's (losing it is safe).
 * After the first failure of a write or a sync nothing is known of the file any more: the log refuses all from then on.
 """
@@ -199,6 +201,8 @@ class DiskLog:
             self._state.hard_state = hard_state
             parts.append((records.HARD_STATE, records.encode_hard_state(hard_state)))
         parts += [(records.ENTRY, records.encode_entry(entry)) for entry in entries]
+        if final:
+            parts.append((records.HARD_STATE, self._hard_payload()))
         size = sum(len(payload) for _, payload in parts) + len(parts) * records.HEAD_BYTES
         self._make_room(size, entries[0].index if entries else None)
         if not self._unsynced:
@@ -211,7 +215,8 @@ class DiskLog:
             data += record
         self._segments[self._last_number].file.write(self._offset, bytes(data))
         self._offset, self._crc = self._offset + len(data), crc
-        for entry, (offset, length) in zip(entries, places[len(parts) - len(entries) :], strict=True):
+        first_entry = 0 if hard_state is None else 1
+        for entry, (offset, length) in zip(entries, places[first_entry:], strict=False):
             self._state.add(entry, self._last_number << OFFSET_BITS | offset, length)
 
     def _make_room(self, size: int, first_index: int | None) -> None:
@@ -263,12 +268,12 @@ class DiskLog:
 
     # Dropping.
 
-    def compact(self, meta: SnapshotMeta) -> int:
+    def compact(self, index: int) -> int:
         """See `storage.Log`. Raises StorageFailed."""
         self._check()
-        assert meta.index <= self._state.last_index, f"compaction to {meta.index} of a log that ends at {self._state.last_index}"
+        assert index <= self._state.last_index, f"compaction to {index} of a log that ends at {self._state.last_index}"
         numbers = sorted(self._segments)
-        keep = next((n for n in reversed(numbers) if self._may_begin_with(n, meta.index)), numbers[0])
+        keep = next((n for n in reversed(numbers) if self._may_begin_with(n, index)), numbers[0])
         place = self._segments[keep].header.place
         if not all(self._may_begin_with(n, place.index) for n in numbers if numbers[0] < n < keep):
             # Half of the drop would leave a log that begins in the wrong place: a header says first what is to go.

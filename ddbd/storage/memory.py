@@ -93,12 +93,12 @@ class MemoryLog:
         self._failed = True
         waiting.errback(StorageFailed("fsync failed"))
 
-    def compact(self, meta: SnapshotMeta) -> int:
-        if meta.index > self._base.index:
-            entry = self._entries[meta.index - self._base.index - 1]
-            kept = next((m for i, m in reversed(self._recovered().memberships) if i <= entry.index), self._base.membership)
-            del self._entries[: entry.index - self._base.index]
-            self._base = SnapshotMeta(entry.index, entry.term, entry.stamp, kept)
+    def compact(self, index: int) -> int:
+        if index > self._base.index:
+            entry = self._entries[index - self._base.index - 1]
+            kept = next((m for i, m in reversed(self._recovered().memberships) if i <= index), self._base.membership)
+            del self._entries[: index - self._base.index]
+            self._base = SnapshotMeta(index, entry.term, entry.stamp, kept)
         return self._base.index
 
     def install(self, meta: SnapshotMeta, generation: int) -> None:

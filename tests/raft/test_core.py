@@ -164,6 +164,77 @@ def test_a_full_pipeline_that_was_lost_starts_again_at_a_heartbeat() -> None:
     assert {node.core.applied_index for node in cluster.up} == {5}
 
 
+def test_a_far_follower_gets_no_more_at_once_than_may_be_in_flight() -> None:
+    """Else one turn would read, encode and queue a whole tail of the log, and the leader's heartbeats would come too late."""
+    cluster = Cluster.of(2, voters=1, append_bytes_max=10, inflight_bytes_max=30)
+    leader = cluster.elect("1")
+    cluster.cut("2")
+    for _ in range(50):
+        cluster.propose("1", b"x" * 10)
+    cluster.heal()
+    leader.forget_peer("2")
+    cluster.tick("1", count=2)
+    in_flight = 0
+    while cluster["2"].log.last_index < leader.log.last_index:
+        cluster.deliver()
+        appends = [message for message in cluster.network if isinstance(message, AppendEntries)]
+        in_flight = max(in_flight, sum(len(entry.data) for message in appends for entry in message.entries))
+    assert in_flight == 30
+
+
+def test_a_slow_follower_with_a_full_pipeline_gets_no_entries_for_its_heartbeats() -> None:
+    """It hears, and its answers take long: each heartbeat would put more into a queue that is not emptied."""
+    cluster = Cluster.of(2, voters=1, append_bytes_max=1, append_messages_max=2)
+    cluster.elect("1")
+    cluster.propose("1", b"a", b"b", b"c", b"d", b"e")
+    for _ in range(5):
+        cluster.tick("1", count=2)
+        for _there_and_back in range(2):
+            cluster.deliver(lambda message: not isinstance(message, AppendEntries))
+    assert len([message for message in cluster.network if isinstance(message, AppendEntries) and message.entries]) == 2
+    cluster.settle()
+    assert cluster["2"].log.last_index == cluster["1"].log.last_index
+
+
+def test_a_full_pipeline_whose_entries_are_compacted_ends_in_a_snapshot() -> None:
+    cluster = Cluster.of(2, voters=1, append_bytes_max=1, append_messages_max=1)
+    cluster.elect("1")
+    cluster.propose("1", b"a", b"b", b"c")
+    cluster.drop()
+    cluster.compact("1", 4)
+    cluster.beat(2)
+    assert cluster.nodes["1"].wanted == {"2"}
+
+
+def test_a_follower_that_waits_for_other_tables_still_gets_the_log_and_acknowledges_it() -> None:
+    """Its log is good, and its fetch may take minutes: until then it may be the one that a majority needs."""
+    cluster = Cluster.of(3)
+    leader = cluster.elect("1")
+    cluster["3"].freeze()
+    cluster.offer("1", "3")
+    cluster.settle()
+    assert cluster["3"].pending_snapshot is not None
+    cluster.crash("2")
+    index = cluster.propose("1", b"x")
+    cluster.beat()
+    assert leader.commit_index == index
+    cluster.install("3")
+    cluster.beat()
+    assert cluster["3"].applied_index == index
+
+
+def test_who_cannot_campaign_forgets_a_leader_that_is_silent() -> None:
+    """Its clients would be sent to a node that is gone, and their writes would not be held."""
+    cluster = Cluster.of(3, voters=2)
+    cluster.elect("1")
+    cluster["2"].freeze()
+    assert (cluster["2"].leader_id, cluster["3"].leader_id) == ("1", "1")
+    cluster.crash("1")
+    cluster.tick("2", "3", count=30)
+    assert (cluster["2"].leader_id, cluster["3"].leader_id) == (None, None)
+    assert (cluster["2"].term, cluster["3"].term) == (1, 1)
+
+
 def test_what_is_compacted_was_applied() -> None:
     cluster = Cluster.of(1)
     core = cluster.elect("1")

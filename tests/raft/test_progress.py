@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from ddbd.raft.progress import Pace, Progress
 
+BYTES_MAX = 1_000
+
 
 def replicating(match: int = 5) -> Progress:
     progress = Progress(match + 1, 0)
@@ -16,9 +18,9 @@ def replicating(match: int = 5) -> Progress:
 
 def test_a_probe_is_one_message_and_then_its_answer() -> None:
     progress = Progress(10, 0)
-    assert progress.may_send(9)
+    assert progress.may_send(9, BYTES_MAX)
     progress.sent(12, True)
-    assert not progress.may_send(9)
+    assert not progress.may_send(9, BYTES_MAX)
     assert progress.next_index == 10
     assert progress.accepted(12)
     assert (progress.pace, progress.match_index, progress.next_index) == (Pace.REPLICATE, 12, 13)
@@ -27,14 +29,30 @@ def test_a_probe_is_one_message_and_then_its_answer() -> None:
 def test_replicating_is_pipelined_up_to_a_limit() -> None:
     progress = replicating()
     for last in (7, 9):
-        assert progress.may_send(2)
+        assert progress.may_send(2, BYTES_MAX)
         progress.sent(last, True)
-    assert not progress.may_send(2)
+    assert not progress.may_send(2, BYTES_MAX)
     assert progress.next_index == 10
     assert progress.accepted(7)
-    assert progress.may_send(2)
+    assert progress.may_send(2, BYTES_MAX)
     progress.sent(9, False)
-    assert list(progress.inflight) == [9]
+    assert list(progress.inflight) == [(9, 0)]
+
+
+def test_the_bytes_in_flight_have_a_limit_of_their_own() -> None:
+    progress = replicating()
+    progress.sent(7, True, 600)
+    assert progress.may_send(9, BYTES_MAX)
+    progress.sent(9, True, 600)
+    assert not progress.may_send(9, BYTES_MAX), "the limit was passed"
+    progress.let_go()
+    assert progress.may_send(9, BYTES_MAX)
+    progress.sent(11, True, 600)
+    progress.accepted(11)
+    assert (progress.may_send(9, BYTES_MAX), progress.inflight_bytes) == (True, 0)
+    progress.sent(13, True, 2_000)
+    progress.to_probe()
+    assert progress.inflight_bytes == 0
 
 
 def test_a_rejected_probe_goes_back_to_the_hint() -> None:
@@ -67,7 +85,7 @@ def test_a_refusal_of_what_matches_is_no_news() -> None:
 def test_nothing_is_sent_to_a_follower_that_waits_for_a_snapshot() -> None:
     progress = replicating()
     progress.to_snapshot()
-    assert not progress.may_send(9)
+    assert not progress.may_send(9, BYTES_MAX)
     assert not progress.rejected(9, 1)
     assert not progress.accepted(4)
     assert progress.pace is Pace.SNAPSHOT
@@ -93,7 +111,7 @@ def test_the_order_of_indexes_holds_whatever_comes(steps: list[tuple[int, int, i
     progress = Progress(10, 0)
     for what, index, other in steps:
         before = (progress.counted_index, progress.match_index)
-        if what == 0 and progress.may_send(3):
+        if what == 0 and progress.may_send(3, BYTES_MAX):
             progress.sent(progress.next_index - 1 + other, other > 0)
         elif what in (1, 2):
             progress.accepted(index, what == 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddbd.raft.quorum import agreed_value, is_quorum, is_quorum_possible, majority
+from ddbd.raft.quorum import agreed_value, is_quorum, majority
 from ddbd.raft.types import Membership, id_order
 
 ABC = Membership(("a", "b", "c"))
@@ -26,11 +26,6 @@ def test_only_voters_make_a_quorum(nodes: str, expected: bool) -> None:
 @pytest.mark.parametrize(("nodes", "expected"), [("ab", False), ("ade", False), ("abd", True), ("bcde", True), ("bcd", False)])
 def test_a_joint_quorum_is_a_majority_of_each(nodes: str, expected: bool) -> None:
     assert is_quorum(JOINT, nodes) is expected
-
-
-@pytest.mark.parametrize(("refused", "expected"), [("", True), ("a", True), ("ab", False), ("bd", True), ("de", False)])
-def test_a_quorum_is_possible_while_too_few_refuse(refused: str, expected: bool) -> None:
-    assert is_quorum_possible(JOINT, refused) is expected
 
 
 @given(st.dictionaries(st.sampled_from("abcdefg"), st.integers(0, 9), min_size=1))

@@ -66,6 +66,15 @@ def test_a_check_that_stays_unanswered_is_given_up_for_a_newer_one(audit: Audit)
     assert asked == [10] * Audit.AGE_MAX + [20]
 
 
+def test_the_alarm_ends_with_the_leadership(audit: Audit) -> None:
+    """The next leader compares anew; a follower that went on saying so would be unhealthy for ever."""
+    for sender, state_hash in (("2", b"second"), ("3", b"third")):
+        audit.reported(report(sender, 10, state_hash), VOTERS)
+    assert audit.is_split
+    audit.clear()
+    assert not audit.is_split
+
+
 def test_an_answer_for_another_index_or_without_a_hash_decides_nothing(audit: Audit) -> None:
     assert audit.reported(report("2", 9, b"old"), VOTERS) == Verdict()
     assert audit.reported(report("3", 0, b""), VOTERS) == Verdict()

@@ -271,6 +271,21 @@ def test_a_write_that_meets_a_handover_is_appended_when_that_comes_to_nothing(lo
     assert isinstance(got[0], Answer)
 
 
+NO_MESSAGEPACK = b"\xc1"
+NO_UTF8 = b"\x97\xa1\xff\x00\x00\x00\x00\xa0\xc4\x00"
+TOO_DEEP = b"\x97\xa13\x00\x00\x00\x96\xa6insert\xc0\xa1t\x91\x92\xa1a\x81\xa1v" + b"\x91" * 50_000 + b"\x01"
+
+
+@pytest.mark.parametrize("unreadable", [NO_MESSAGEPACK, NO_UTF8, TOO_DEEP], ids=["no MessagePack", "no UTF-8", "too deep"])
+def test_a_leader_survives_whatever_is_carried_to_it(lonely: Lonely, unreadable: bytes) -> None:
+    """It would be carried to the next leader as well, and end one after the other."""
+    lonely.follow()
+    lead(lonely)
+    lonely.receive(Forward("1", "3", 2, (unreadable,)))
+    assert lonely.fatal == []
+    assert len([event for event in lonely.events if "cannot be read" in event]) == 1
+
+
 def test_a_leader_drops_what_it_cannot_read_and_what_is_not_the_senders(lonely: Lonely) -> None:
     """No replica could apply the one; the other would let a node answer for another one."""
     lonely.follow()

@@ -56,7 +56,7 @@ class SlowStore(MemoryStore):
 
 
 class BrokenLog(MemoryLog):
-    def compact(self, meta: SnapshotMeta) -> int:
+    def compact(self, index: int) -> int:
         raise StorageFailed("the log cannot be cut")
 
 

@@ -269,6 +269,18 @@ def test_a_late_registration_that_came_by_a_snapshot_hides_what_was_done_under_t
     assert [each.key for each in node.take()] == ["k", ""]
 
 
+def test_the_own_registration_repeated_under_a_later_boot_hides_it_as_well(node: Node) -> None:
+    """A late registration of an earlier life, and behind it a second copy of this life's: the window is new, the nonce is not."""
+    plain, keyed = node.add("a"), node.add("b", key="k")
+    assert len(node.take()) == 2
+    assert node.windows.registration is not None
+    node.windows.registration = (21, node.windows.registration[1])
+    node.proposals.skipped(node.windows)
+    assert isinstance(plain[0], OutcomeUnknown)
+    assert keyed == []
+    assert [(each.boot, each.key) for each in node.take()] == [(21, "k")]
+
+
 def test_a_registration_that_came_by_a_snapshot_is_learned() -> None:
     node = Node()
     node.add()

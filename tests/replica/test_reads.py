@@ -173,6 +173,21 @@ def test_waits_that_ended_are_not_kept(reads: Reads) -> None:
     assert len(reads._deadlines) < 1_100
 
 
+def test_a_node_that_applies_nothing_for_long_does_not_collect_confirmations(reads: Reads) -> None:
+    """It asks at every heartbeat, also for as long as a snapshot is on its way; who waits is served all the same."""
+    waits = outcome(reads.add(NEVER))
+    reads.confirmed([ReadState(taken(reads, 0.0), 50)])
+    for beat in range(5_000):
+        reads.probe()
+        reads.confirmed([ReadState(taken(reads, beat / 10), 100 + beat)])
+        reads.applied(10)
+        reads.expire(beat / 10)
+    assert len(reads._confirmed) < 2_000
+    reads.applied(6_000)
+    assert waits == [None]
+    assert reads.fresh_since == 499.9
+
+
 def test_at_the_end_whoever_waits_is_told(reads: Reads) -> None:
     got = [outcome(reads.add(NEVER)), outcome(reads.add_index(9, 5, NEVER))]
     taken(reads, 1.0)

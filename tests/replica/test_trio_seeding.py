@@ -92,6 +92,36 @@ def test_the_last_follower_of_a_majority_is_seeded_though_nobody_can_vouch_for_t
     fill(trio, trio.nodes["3"], 3, "later")
 
 
+def test_all_who_can_vouch_for_the_leader_are_enough_where_they_are_no_majority() -> None:
+    """Three of five run, and the third of them needs a snapshot: without it nothing is ever committed again (simulator: seed 80361)."""
+    five = Cluster(5, limits=SMALL).set_up()
+    for node_id in ("3", "5"):
+        five.nodes[node_id].crash()
+    fill(five, five.nodes["2"], 100)
+    five.run(1.0)
+    five.nodes["4"].crash()
+    five.nodes["3"].start()
+    five.until(lambda: lines(five.nodes["3"].events, "installed"), 5.0)
+    fill(five, five.nodes["3"], 3, "later")
+
+
+def test_a_wait_for_witnesses_begins_anew_for_another_follower(trio: Cluster) -> None:
+    """Else the alarm would come for a snapshot that nobody was asked about yet."""
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.run(1.0)
+    leader = trio.nodes["1"]
+    leader.driver.audit.AGE_MAX = 10**9  # no check comes to an end any more, so nobody vouches
+    trio.nodes["3"].start()
+    trio.until(lambda: lines(leader.events, "made a snapshot"))
+    trio.run(5.0)
+    trio.nodes["3"].crash()
+    trio.run(20.0)
+    trio.nodes["3"].start()
+    trio.run(5.0)
+    assert lines(leader.events, "ALARM") == []
+
+
 def test_the_log_behind_a_snapshot_on_its_way_is_kept_however_long_that_takes(trio: Cluster) -> None:
     trio.nodes["3"].crash()
     fill(trio, trio.nodes["2"], 100)

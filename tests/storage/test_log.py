@@ -78,14 +78,14 @@ def test_replacing_entries_of_earlier_segments_survives_a_restart_and_compaction
         fired(world.log.save(None, entries(low, low + 10, 1, b"y" * 100)))
     fired(world.log.save(None, entries(15, 20, 2)))
     assert read_all(world.reopen()) == entries(1, 15, 1, b"y" * 100) + entries(15, 20, 2)
-    base = world.log.compact(meta(16, 2))
+    base = world.log.compact(16)
     log = world.reopen()
     assert base <= 16
     assert log.base.index == base
     assert log.last_index == 19
     for low in range(20, 200, 10):
         fired(log.save(None, entries(low, low + 10, 2, b"y" * 100)))
-    assert log.compact(meta(190, 2)) > 100
+    assert log.compact(190) > 100
 
 
 def test_read_gives_at_least_one_entry_and_stops_at_the_bytes(world: World) -> None:
@@ -108,7 +108,7 @@ def test_compaction_keeps_what_is_behind_and_the_base_knows_its_membership(world
     fired(world.log.save(None, [entry(1, 1, new.to_bytes(), EntryKind.MEMBERSHIP)]))
     for low in range(2, 200, 10):
         fired(world.log.save(None, entries(low, low + 10, 1, b"y" * 50)))
-    base = world.log.compact(meta(150))
+    base = world.log.compact(150)
     assert 50 < base <= 150
     log = world.reopen()
     assert log.base == SnapshotMeta(base, 1, 1_000 + base, new)
@@ -119,7 +119,7 @@ def test_compaction_keeps_what_is_behind_and_the_base_knows_its_membership(world
 def test_compaction_twice_to_the_same_place_changes_nothing(world: World) -> None:
     for low in range(1, 200, 10):
         fired(world.log.save(None, entries(low, low + 10, 1, b"y" * 50)))
-    assert world.log.compact(meta(150)) == world.log.compact(meta(150)) == world.log.compact(meta(1))
+    assert world.log.compact(150) == world.log.compact(150) == world.log.compact(1)
 
 
 def test_installed_snapshot_is_the_base_and_names_the_generation(world: World) -> None:
@@ -149,12 +149,12 @@ def test_compaction_after_an_install_that_kept_entries_leaves_a_whole_log(world:
     for low in range(1, 200, 10):
         fired(world.log.save(None, entries(low, low + 10, 1, b"y" * 50)))
     world.log.install(meta(60, 1), 1)
-    assert world.log.compact(meta(150)) >= 60
+    assert world.log.compact(150) >= 60
     log = world.reopen()
     assert read_all(log) == entries(log.base.index + 1, 201, 1, b"y" * 50)
     for low in range(201, 400, 10):
         fired(log.save(None, entries(low, low + 10, 1, b"y" * 50)))
-    base = log.compact(meta(390))
+    base = log.compact(390)
     assert base > 200
     assert world.reopen().base.index == base
 
@@ -248,7 +248,7 @@ def test_failed_write_or_sync_fails_the_save_and_every_later_one(kind: str) -> N
     with pytest.raises(StorageFailed, match="unknown until the log is read again"):
         fired(log.save(None, [entry(1)]))
     with pytest.raises(StorageFailed):
-        log.compact(meta(0))
+        log.compact(0)
 
 
 @pytest.mark.parametrize("kind", ["create", "rename", "sync_dir"])

@@ -10,6 +10,7 @@ from storage_kit import FOUNDERS, SMALL, CrashDisk, PowerCut, entries, entry, fi
 
 from ddbd.errors import Corrupt
 from ddbd.raft.types import Entry, HardState, SnapshotMeta
+from ddbd.storage import records
 from ddbd.storage.log import DiskLog
 from ddbd.storage.recovery import segment_name
 
@@ -73,9 +74,10 @@ def test_log_zeroed_from_any_byte_keeps_a_prefix_and_goes_on() -> None:
         assert len(read_all(open_log(left))) == len(kept) + 2
 
 
-def test_flipped_bit_is_corrupt_anywhere_but_in_the_last_record() -> None:
+def test_flipped_bit_is_corrupt_anywhere_but_in_the_closing_record_where_nothing_is_lost() -> None:
     disk, ends = small_log()
-    last_record = ends[-1] - len(b"data-6") - 49
+    state = HardState(1, "1", 4)
+    last_record = ends[-1] - records.HEAD_BYTES - len(records.encode_hard_state(state))
     for place in range(ends[-1]):
         for bit in (0, 3, 7):
             left = damaged(disk, lambda data, at=place, bit=bit: data.__setitem__(at, data[at] ^ 1 << bit))  # type: ignore[misc]
@@ -83,7 +85,8 @@ def test_flipped_bit_is_corrupt_anywhere_but_in_the_last_record() -> None:
                 with pytest.raises(Corrupt):
                     open_log(left)
                 continue
-            assert read_all(open_log(left)) == entries(1, 6, 1, b"data-"), "only the record that was hit is taken as torn"
+            log = open_log(left)
+            assert (read_all(log), log.recovered.hard_state) == (entries(1, 7, 1, b"data-"), state)
 
 
 def test_garbage_behind_the_last_record_is_cut() -> None:
@@ -103,7 +106,9 @@ def test_record_of_another_log_in_a_row_is_not_taken_for_one() -> None:
     disk, ends = small_log()
     log = open_log(disk)
     fired(log.save(None, [entry(7, data=imitation)]))
-    left = damaged(disk, lambda data: data.__setitem__(ends[-1] + 4, data[ends[-1] + 4] ^ 1))
+    end = ends[-1] + records.ENTRY_BYTES + len(imitation)  # the closing record did not come through
+    torn = damaged(disk, lambda data: data.__setitem__(slice(end, None), bytes(len(data) - end)))
+    left = damaged(torn, lambda data: data.__setitem__(ends[-1] + 4, data[ends[-1] + 4] ^ 1))
     assert open_log(left).last_index == 6
 
 
@@ -183,7 +188,7 @@ def history(log: DiskLog, told: list[int]) -> None:
     fired(log.save(HardState(2, None, 50), []))
     fired(log.save(None, entries(56, 60, 2)))
     told.append(59)
-    log.compact(SnapshotMeta(50, 1, 1_050, FOUNDERS))
+    log.compact(50)
     fired(log.save(HardState(2, None, 58), []))
     log.install(SnapshotMeta(58, 2, 1_058, FOUNDERS), 1)
     fired(log.save(None, entries(60, 64, 2, b"y" * 300)))
