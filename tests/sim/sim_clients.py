@@ -32,6 +32,7 @@ class Operation:
         self.is_unknown = False  # some attempt may have been done
         self.is_refused = False  # certainly not done
         self.answer: Answer | None = None
+        self.called = self.returned = 0.0
         self.applied_index = 0  # of a read
         self.row: Any = None
 
@@ -66,6 +67,7 @@ class Client:
         else:
             operation = Operation(tag, self._command(tag, row_id), row_id, f"key-{tag}" if self.dice.random() < 0.4 else "")
         operation.seen_before = self.world.seen_index
+        operation.called = self.world.timers.now
         self._current = operation
         self._try()
 
@@ -175,6 +177,7 @@ class Client:
     def _finish(self, operation: Operation) -> None:
         self._attempt += 1
         self._current = self._process = None
+        operation.returned = self.world.timers.now
         self.done.append(operation)
         self.world.timers.later(0.15 * self.dice.random() ** 2, self.next)
 

@@ -72,7 +72,7 @@ class Damage:
             self._world.restart_later(node)
 
     def _rot(self) -> None:
-        """While all are there and can compare, none of them in need of a snapshot: the other faults wait until it must have been found out."""
+        """While all are there and can compare, none in need of a snapshot: the other faults wait until it must have been found out."""
         node = self._faults.victim()
         if self._world.network.is_calm and self._world.options.tail_entries >= 20 and self._can_spare({node.id}):
             processes = [each.process for each in self._world.nodes.values()]

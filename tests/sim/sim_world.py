@@ -16,6 +16,7 @@ from sim_checks import Checks
 from sim_clients import Client, check_history
 from sim_clock import Timers
 from sim_faults import Faults
+from sim_history import check_linearizable
 from sim_net import Network
 from sim_node import Node, Process
 from sim_options import Options, config_of, draw
@@ -61,6 +62,7 @@ class World:
         self._heal()
         self._rest()
         check_history(self)
+        check_linearizable(self)
         self._raise()
 
     def pass_time(self, seconds: float) -> None:

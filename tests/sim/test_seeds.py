@@ -24,6 +24,7 @@ SOMETIMES = (
     "a disk was wiped",
     "a failed fsync stopped a node",
     "a flipped bit was found",
+    "a history was judged",
     "a joint membership",
     "a leader knew less than was committed",
     "a membership change of one node",
