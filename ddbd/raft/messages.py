@@ -161,6 +161,7 @@ class StateReport(NamedTuple):
     disk_low: bool
     is_suspect: bool  # its tables are known to differ: it needs a snapshot
     applied_index: int
+    spoilt: str  # the token of a snapshot that arrived whole and is not what was promised: another one is needed; or nothing
 
 
 class Quarantine(NamedTuple):

@@ -99,5 +99,6 @@ class Comparing:
             disk_low=driver.store.disk_low(),
             is_suspect=driver.core.is_frozen,
             applied_index=tables.applied_index,
+            spoilt=driver.seeding.spoilt,
         )
         driver.world.peers.send(report)

@@ -319,6 +319,7 @@ class Driver:
         try:
             self.store.install(offer.meta, path)
         except Corrupt as error:
+            self.seeding.spoilt = offer.token
             self.core.declined(offer.token)
             self.world.log_event(f"the snapshot from node {offer.sender} is not what it should be, it will be offered again: {error}")
             return

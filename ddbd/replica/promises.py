@@ -30,6 +30,9 @@ class Carrier(Protocol):
 
     def withdraw(self, token: str) -> None: ...
 
+    def last_fetched(self, token: str) -> float | None:
+        """When something of it was last asked for, in the clock's seconds; None for what is not published."""
+
     def fetch(self, peer: NodeId, token: str, path: str) -> Deferred[None]:
         """Fires when the whole verified content is in the file at path. Cancel to give up."""
 

@@ -25,6 +25,7 @@ class Waiter:
     """One read."""
 
     deadline: float
+    late: str = "no quorum confirmed the read before its timeout; consistency=local reads this node's own copy"
     done: Deferred[None] = field(default_factory=Deferred)
     is_done: bool = False
 
@@ -73,6 +74,7 @@ class Reads:
 
     def add_index(self, index: int, applied_index: int, deadline: float) -> Deferred[None]:
         waiter = self._waiter(deadline)
+        waiter.late = f"this node did not apply index {index} before the timeout; wait longer, or ask for an index that a write answered"
         if index <= applied_index:
             self._open -= 1
             waiter.finish()
@@ -150,7 +152,7 @@ class Reads:
         self._ask_again(now)
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].is_done):
             waiter = heapq.heappop(self._deadlines)[2]
-            self._finish(waiter, NoLeader("no quorum confirmed the read before its timeout; consistency=local reads this node's own copy"))
+            self._finish(waiter, NoLeader(waiter.late))
         self._sweep()
 
     def _sweep(self) -> None:

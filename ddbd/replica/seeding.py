@@ -43,6 +43,7 @@ class Seeding:
         self._fetch: Deferred[None] | None = None
         self._fetch_at = 0.0  # no fetch begins before
         self._fetched: tuple[SnapshotOffer, str] | None = None  # waits for its installation
+        self.spoilt = ""  # the token of the last offer whose content was not what was promised
         self._forgotten: set[tuple[NodeId, str]] = set()
         self._unvouched_beats = 0  # how long a snapshot on offer has waited for those that could agree with it
         self.is_stopping = False
@@ -72,11 +73,17 @@ class Seeding:
             if any(peer in leading.offers and peer in heard for peer in leading.progress):
                 self._needed_at = now
             self._serve(self._wanted & heard)
-        if self._snapshot is not None and now - self._needed_at > LINGER_SECONDS:
-            self._driver.core.withdraw_snapshot(self._snapshot.token)
-            self._driver.world.carrier.withdraw(self._snapshot.token)
-            self._driver.store.remove_snapshot(self._snapshot)
-            self._snapshot = None
+        if self._snapshot is not None:
+            # A fetch goes on also when another node leads by now.
+            fetched_at = self._driver.world.carrier.last_fetched(self._snapshot.token) or 0.0
+            if now - max(self._needed_at, fetched_at) > LINGER_SECONDS:
+                self._withdraw(self._snapshot)
+
+    def _withdraw(self, snapshot: SnapshotFile) -> None:
+        self._driver.core.withdraw_snapshot(snapshot.token)
+        self._driver.world.carrier.withdraw(snapshot.token)
+        self._driver.store.remove_snapshot(snapshot)
+        self._snapshot = None
 
     def _serve(self, peers: set[NodeId]) -> None:
         is_vouched_for = not peers or self._snapshot is None or self._is_vouched_for(self._snapshot)
@@ -160,6 +167,9 @@ class Seeding:
         leading = core.leading
         if leading is None or report.sender not in leading.progress:
             return
+        if self._snapshot is not None and report.spoilt == self._snapshot.token:
+            self._driver.world.log_event(f"the snapshot at index {self._snapshot.meta.index} is spoilt, says node {report.sender}: another is made")
+            self._withdraw(self._snapshot)
         if report.is_suspect and report.sender not in leading.offers:
             self._wanted.add(report.sender)
         membership = core.membership
@@ -213,6 +223,8 @@ class Seeding:
         self._fetch = None
         self._fetching = None
         self._driver.core.declined(offer.token)
+        if isinstance(failure.value, Corrupt):
+            self.spoilt = offer.token
         if isinstance(failure.value, Fatal) and not isinstance(failure.value, Corrupt):
             self._driver.fail(failure.value)
         elif failure.check(CancelledError) is None:

@@ -37,11 +37,11 @@ _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _LONG_RUN = b"0" * 19  # 2**63 has 19 digits
 
 
-def decode_object(body: bytes, depth_max: int) -> dict[str, Any]:
-    """A request's body. Raises Refused("invalid_json")."""
-    value = decode(body, depth_max, "the body")
+def decode_object(body: bytes, depth_max: int, what: str = "the body") -> dict[str, Any]:
+    """A request's body, or a line of a load. Raises Refused("invalid_json")."""
+    value = decode(body, depth_max, what)
     if not isinstance(value, dict):
-        raise Refused("invalid_json", f"the body is {kind(value)}; send one JSON object")
+        raise Refused("invalid_json", f"{what} is {kind(value)}; send one JSON object")
     return value
 
 
@@ -81,6 +81,8 @@ def _reason(error: Exception, body: bytes) -> str:
     text = str(error)
     if "out of range" in text:
         return "a number is out of range; integers have 64 bits, and floats must be finite"
+    if "truncated" in text:
+        return "it ends too early; close every quote and every bracket"
     return text.removeprefix("JSON is malformed: ")
 
 

@@ -122,6 +122,9 @@ class Door:
         path = unquote_to_bytes(target.partition(b"?")[0]) if b"%" in target else target
         if b"%" in target and (_CONTROL.search(path) or not _is_utf8(path)):
             raise Refused("bad_request", "the path holds a control character or is not UTF-8; no path of this node does")
+        if path.startswith(b"//"):
+            # The router would drop a slash: then the rel="next" of `//select` names a host called select, and `//insert` is no load.
+            raise Refused("not_found", "the path begins with two slashes; begin it with one")
         return target
 
 

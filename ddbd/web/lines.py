@@ -21,9 +21,12 @@ from ddbd.web.canonical import decode, decode_object, kind, quoted
 from ddbd.web.ids import RowIds
 from ddbd.web.shape import GROWTH_MAX, check_row_id, check_row_size
 
+# A field in quotes or without them, up to the next comma or the end.
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\Z)')
 
-_JSON_TYPES: dict[str, tuple[type, ...]] = {"integer": (int,), "real": (int, float), "boolean": (bool,)}
+# The columns that hold one kind of value: what fits besides null, and how a client writes it.
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (int, float), "boolean": (bool,)}
+_WRITTEN = {"integer": "whole numbers of 64 bits, as in 20", "real": "finite numbers, as in 1.5", "boolean": "true or false"}
 
 
 class Record(NamedTuple):
@@ -93,7 +96,7 @@ class JsonRecords:
             yield self._record(line)
 
     def _record(self, line: bytes) -> Record:
-        row = decode_object(line, self._limits.json_depth_max)
+        row = decode_object(line, self._limits.json_depth_max, "the line")
         row_id = check_row_id("row_id", row.pop("row_id"), self._limits) if "row_id" in row else self._ids.next()
         if not self._always_flat and len(row) == 1 and "data" in row:
             data = row["data"]
@@ -175,9 +178,14 @@ class CsvRecords:
         type_ = self._types[name.lower()]
         if field is None or type_ in ("any", "text"):
             return field
-        value = decode(field.encode(), self._limits.json_depth_max, name)
-        if type_ != "json" and (type(value) not in _JSON_TYPES[type_]):
-            raise Refused("invalid_value", f"{name} is {quoted(field)}; the column holds {type_} values")
+        if type_ == "json":
+            return decode(field.encode(), self._limits.json_depth_max, name)
+        try:
+            value = decode(field.encode(), self._limits.json_depth_max, name)
+        except Refused:
+            value = None  # a word that is no JSON is no more than a value of another type
+        if type(value) not in _TYPES[type_]:
+            raise Refused("invalid_value", f"{name} is {quoted(field)}; the column holds {_WRITTEN[type_]}")
         return value
 
 
@@ -192,12 +200,23 @@ def _fields(text: bytes) -> list[str | None]:
     while True:
         match = _FIELD.match(record, place)
         if match is None:
-            raise Refused("invalid_csv", f"field {len(fields) + 1} has a quote inside; put the field in quotes, and double those inside")
+            raise Refused(
+                "invalid_csv",
+                f"field {len(fields) + 1} holds {_stray(record, place)}; put the whole field in quotes, and double those inside",
+            )
         in_quotes, plain, end = match.groups()
         fields.append(in_quotes.replace('""', '"') if in_quotes is not None else plain or None)
         if not end:
             return fields
         place = match.end()
+
+
+def _stray(record: str, place: int) -> str:
+    """Why no field begins at `place`."""
+    if record.startswith('"', place):
+        return "something behind its closing quote"
+    stray = re.compile(r'["\r\n]').search(record, place)
+    return "a quote inside" if stray is None or stray[0] == '"' else "a line's end outside of quotes"
 
 
 def _check_size(raw: bytes, row: Row, limits: Limits) -> None:
@@ -210,6 +229,17 @@ def records_of(content_type: bytes, info: TableInfo, limits: Limits, ids: RowIds
 
 
 def first_misfit(info: TableInfo, rows: list[Record]) -> Any:
-    """The number of the first row that names a column that is not there; None when all fit."""
-    names = {column.name.lower() for column in info.columns}
-    return next((record.number for record in rows if any(name.lower() not in names for name in record.data)), None)
+    """The number of the first row that no insert into this table takes, whatever rows it holds; None when all fit."""
+    types = {column.name.lower(): column.type for column in info.columns}
+    return next((record.number for record in rows if not _fits(types, record.data)), None)
+
+
+def _fits(types: dict[str, str], row: Row) -> bool:
+    """Every column is there, is named once, and holds such values."""
+    if len({name.lower() for name in row}) < len(row):
+        return False
+    for name, value in row.items():
+        type_ = types.get(name.lower())
+        if type_ is None or (value is not None and type_ in _TYPES and type(value) not in _TYPES[type_]):
+            return False
+    return True

@@ -101,7 +101,7 @@ class Loader:
     def _refused_row(self, answer: Answer) -> dict[str, Any]:
         """The answer names a row by its id; the number is looked for in what this node holds now."""
         more = {**self.progress(), "first_row": self._slice[0].number, "last_row": self._slice[-1].number}
-        number = first_misfit(self._info, self._slice) if answer.code == "unknown_column" else None
+        number = first_misfit(self._info, self._slice) if answer.code in ("unknown_column", "invalid_value") else None
         if answer.code == "row_exists":
             tables, table = self._backend.tables, self._insert
             there = (r.number for r in self._slice if tables.row(table.db, table.table, r.row_id) is not None)

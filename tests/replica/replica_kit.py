@@ -92,12 +92,16 @@ class MemoryCarrier:
         self.published: dict[str, bytes] = {}
         self.fails = 0  # so many of the next fetches
         self.fetch_seconds = FETCH_SECONDS
+        self.fetched_at: float | None = None  # by somebody, of this node's
 
     def publish(self, snapshot: SnapshotFile) -> None:
         self.published[snapshot.token] = self._node.store.files[snapshot.path]
 
     def withdraw(self, token: str) -> None:
         del self.published[token]
+
+    def last_fetched(self, token: str) -> float | None:
+        return self.fetched_at
 
     def fetch(self, peer: NodeId, token: str, path: str) -> Deferred[None]:
         done: Deferred[None] = Deferred()

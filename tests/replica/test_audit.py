@@ -11,7 +11,7 @@ VOTERS = ("1", "2", "3")
 
 
 def report(sender: str, index: int, state_hash: bytes) -> StateReport:
-    return StateReport("1", sender, 1, index, state_hash, "", False, False, index)
+    return StateReport("1", sender, 1, index, state_hash, "", False, False, index, "")
 
 
 @pytest.fixture

@@ -154,6 +154,7 @@ def test_a_wait_for_an_index_ends_when_it_is_applied(reads: Reads) -> None:
     assert later == [None]
     reads.expire(2.0)
     assert isinstance(in_vain[0], NoLeader)
+    assert "did not apply index 1000" in str(in_vain[0])
 
 
 def test_waits_that_ended_are_not_kept(reads: Reads) -> None:

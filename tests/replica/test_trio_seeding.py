@@ -122,6 +122,39 @@ def test_a_wait_for_witnesses_begins_anew_for_another_follower(trio: Cluster) ->
     assert lines(leader.events, "ALARM") == []
 
 
+def test_a_snapshot_that_is_spoilt_on_its_senders_disk_is_made_anew(trio: Cluster) -> None:
+    """Else it would be fetched again and again."""
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    trio.nodes["3"].start()
+    trio.nodes["3"].carrier.fetch_seconds = 1.0
+    published = trio.nodes["1"].carrier.published
+    trio.until(lambda: published)
+    (token,) = published
+    published[token] = published[token][:-1]
+    trio.until(lambda: lines(trio.nodes["3"].events, "installed"))
+    assert len(lines(trio.nodes["1"].events, "is spoilt, says node 3")) == 1
+    assert token not in published
+    trio.until(trio.agree)
+
+
+def test_a_snapshot_is_kept_as_long_as_it_is_fetched_also_when_another_node_leads(trio: Cluster) -> None:
+    trio.nodes["3"].crash()
+    fill(trio, trio.nodes["2"], 100)
+    sender = trio.nodes["1"]
+    trio.nodes["3"].start()
+    trio.until(lambda: sender.carrier.published)
+    trio.nodes["3"].crash()
+    sender.core.step_down()
+    trio.until(lambda: trio.leader is trio.nodes["2"].core or not sender.core.is_leader)
+    for _ in range(8):
+        sender.carrier.fetched_at = trio.clock.seconds()
+        trio.run(5.0)
+    assert sender.carrier.published
+    trio.run(35.0)
+    assert not sender.carrier.published
+
+
 def test_the_log_behind_a_snapshot_on_its_way_is_kept_however_long_that_takes(trio: Cluster) -> None:
     trio.nodes["3"].crash()
     fill(trio, trio.nodes["2"], 100)

@@ -119,6 +119,9 @@ class SimCarrier:
     def withdraw(self, token: str) -> None:
         self.published.pop(token, None)
 
+    def last_fetched(self, token: str) -> float | None:
+        return None  # a fetch is one moment here
+
     def fetch(self, peer: NodeId, token: str, path: str) -> Deferred[None]:
         world, process = self._process.node.world, self._process
         done: Deferred[None] = Deferred()

@@ -259,6 +259,35 @@ def test_csv_that_is_none_is_refused(node: Node, body: bytes, code: str, row: in
     assert (reply.status, reply.code, reply.json["row"], reply.json["rows"]) == (400, code, row, 0)
 
 
+@pytest.mark.parametrize("bad", [{"i": "x"}, {"i": True}, {"r": "1"}, {"b": 1}, {"i": 1, "I": 2}, {"nope": 1}])
+def test_a_row_of_another_type_is_named_among_the_rows_of_its_slice(node: Node, bad: Any) -> None:
+    node.post("/create_table", {"table_name": "t", "columns": TYPED})
+    good = [{"i": 1, "r": 2, "b": True, "j": "x", "a": [1]}, {"I": None, "r": 1.5, "a": None}]
+    reply = node.post("/insert?table=t", lines(*good, bad, *good), Content_Type=NDJSON)
+    assert (reply.status, reply.json["row"], reply.json["first_row"], reply.json["last_row"]) == (400, 3, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "sentence"),
+    [
+        (NDJSON, b"[1]\n", "the line is a list; send one JSON object"),
+        (NDJSON, b'{"id":1\n', "the line is no JSON that can be stored: it ends too early; close every quote and every bracket"),
+        (CSV, b"id,name\r1,2\r", "field 2 holds a line's end outside of quotes; put the whole field in quotes, and double those inside"),
+        (CSV, b'id\nx"1"\n', "field 1 holds a quote inside; put the whole field in quotes, and double those inside"),
+        (CSV, b'id\n"1"x\n', "field 1 holds something behind its closing quote; put the whole field in quotes, and double those inside"),
+    ],
+)
+def test_the_sentence_blames_what_is_wrong(node: Node, kind: str, body: bytes, sentence: str) -> None:
+    assert load(node, body, kind).json["detail"] == sentence
+
+
+@pytest.mark.parametrize(("text", "shown"), [("abc", "abc"), ('""', ""), ("9223372036854775808", "9223372036854775808"), ("1.0", "1.0")])
+def test_csv_says_what_an_integer_column_takes(node: Node, text: str, shown: str) -> None:
+    node.post("/create_table", {"table_name": "t", "columns": TYPED})
+    reply = node.post("/insert?table=t", f"i\n{text}\n".encode(), Content_Type=CSV)
+    assert (reply.code, reply.json["detail"]) == ("invalid_value", f'i is "{shown}"; the column holds whole numbers of 64 bits, as in 20')
+
+
 @pytest.mark.parametrize(("column", "text"), [("i", "1.5"), ("i", "x"), ("i", "true"), ("b", "1"), ("r", "1e999"), ("j", "{"), ("i", '""')])
 def test_csv_of_another_type_is_refused(node: Node, column: str, text: str) -> None:
     node.post("/create_table", {"table_name": "t", "columns": TYPED})
