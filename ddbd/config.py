@@ -70,6 +70,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proposals_open_max: int = 10_000
     proposals_open_bytes_max: int = 256 * 1024 * 1024
     reads_open_max: int = 10_000
+    scans_open_max: int = 256  # long results on their way; each holds a connection to SQLite, with up to 2 MB of memory
     peer_queue_bytes_max: int = 64 * 1024 * 1024
     frame_bytes_max: int = 64 * 1024
     message_bytes_max: int = 16 * 1024 * 1024
@@ -81,6 +82,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_bytes_max: int = 64 * 1024 * 1024
     segment_bytes: int = 64 * 1024 * 1024
     log_tail_entries: int = 100_000  # kept behind the durable index for slow followers
+    log_tail_bytes: int = 1024 * 1024 * 1024  # at most this of them, in whole segments
     checkpoint_wal_bytes: int = 16 * 1024 * 1024
     checkpoint_entries: int = 50_000  # applied since the last checkpoint, where the WAL is still short
 

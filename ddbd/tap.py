@@ -36,6 +36,7 @@ from ddbd.cluster.streams import Streams
 from ddbd.config import Config, Node, load_config
 from ddbd.errors import ConfigError, Fatal
 from ddbd.listen import adopt, bind, take_files
+from ddbd.logsink import LogSink
 from ddbd.raft.types import Membership, NodeId
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
@@ -68,11 +69,17 @@ class Options(usage.Options):
         if words:
             refuse(f"{words[0]!r} is no option; the options are --port, --node, --config, --data-dir and --version")
 
+    sink: LogSink | None = None  # where twistd's log goes, when that is standard output
+
     def postOptions(self) -> None:
-        """Several nodes start from one folder: no twistd.pid unless asked for."""
+        """Several nodes start from one folder: no twistd.pid unless asked for. And a log that nobody reads must not stop the node."""
         parent = self.parent
-        if parent is not None and parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
+        if parent is None or not parent.get("nodaemon"):
+            return
+        if parent.get("pidfile") == "twistd.pid":
             parent["pidfile"] = ""
+        if parent.get("logfile") in (None, "-"):
+            self.sink = sys.stdout = LogSink(sys.stdout)
 
 
 def refuse(sentence: str) -> NoReturn:
@@ -104,9 +111,11 @@ def makeService(options: Options) -> IService:
         config = with_connections(config, take_files(config.limits.connections_max))
         sockets = bind(node.bind, node.port)
         data_dir = Path(options["data-dir"] or config.path.parent / "data" / node.id).absolute()
-        return Daemon(_world_reactor(), config, node, data_dir, sockets, random.SystemRandom())
+        daemon = Daemon(_world_reactor(), config, node, data_dir, sockets, random.SystemRandom())
     except (ConfigError, Fatal) as error:
         refuse(error.detail)
+    daemon.sink = options.sink
+    return daemon
 
 
 def with_connections(config: Config, connections: int) -> Config:
@@ -171,6 +180,7 @@ class Daemon(Service):
         self._heartbeat: Heartbeat | None = None
         self._store: Any = None
         self._is_ending = False
+        self.sink: LogSink | None = None  # has the last words when the process ends at once
 
     # Coming up.
 
@@ -249,6 +259,8 @@ class Daemon(Service):
             logger.failure("a broken invariant", Failure(error))
         sys.stderr.write(f"ddb: node {self._node.id} stops: {detail}\n")
         sys.stderr.flush()
+        if self.sink is not None:
+            self.sink.drain()
         os._exit(1)
 
     def stopService(self) -> Deferred[None]:

@@ -20,6 +20,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "commands": ("ddbd.errors",),
     "config": ("ddbd.errors", "ddbd.raft.types"),
     "listen": ("ddbd.errors",),
+    "logsink": (),
     "raft": (),
     "storage": ("ddbd.raft.types", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "cluster": ("ddbd.raft.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),

@@ -15,7 +15,7 @@ reactor for well under a millisecond where the page cache has it. `blocking` may
 The receiver writes what it has verified, and only that, and goes on from there after whatever went wrong: a broken connection, a flipped
 bit, a sender that was restarted and published the same file. It tries until it is cancelled. It ends early, with SnapshotError, when
 trying cannot help: the sender no longer has the snapshot (it will offer another), the whole does not have the digest, or the disk does
-not take it. The file is not synced here: whoever installs it does that.
+not take it, or would be full then. The file is not synced here: whoever installs it does that.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import random
 import re
 from collections.abc import Callable, Coroutine
 from hashlib import blake2b
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -49,7 +50,7 @@ from ddbd.cluster.resource import (
     read_body,
 )
 from ddbd.config import Config
-from ddbd.errors import DdbError
+from ddbd.errors import Corrupt, DdbError
 from ddbd.raft.types import NodeId
 
 PIECE_BYTES_MAX = 256 * 1024
@@ -126,6 +127,7 @@ class Snapshots:
         self._published: dict[str, Published] = {}
         self._fetched_at: dict[str, float] = {}  # tokens published -> clock seconds
         self._open_pieces = 0
+        self.disk_reserve_bytes = config.limits.disk_reserve_bytes
 
     @property
     def resource(self) -> IResource:
@@ -236,6 +238,26 @@ class _Fetching:
         if not _TOKEN.fullmatch(self._token):
             raise SnapshotError(f"node {self._peer_id} offers {self._token[:128]!r}, which is no token")
         offer: Offer = await self._until_it_fits(self._ask_offer)
+        self._assert_room(offer)
+        try:
+            await self._take(offer)
+        except BaseException:
+            Path(self._path).unlink(missing_ok=True)  # half of it is worth nothing, and its space may be needed
+            raise
+
+    def _assert_room(self, offer: Offer) -> None:
+        """The log must go on beside it: half of the reserve is left alone."""
+        try:
+            stat = os.statvfs(Path(self._path).parent)
+        except OSError as error:
+            raise SnapshotError(f"{self._path}: the snapshot cannot be written: {error.strerror}") from error
+        room = stat.f_bavail * stat.f_frsize - self._snapshots.disk_reserve_bytes // 2
+        if offer.size_bytes > room:
+            raise SnapshotError(
+                f"{self._path}: the snapshot has {offer.size_bytes} bytes, there is room for {max(0, room)}; free some space"
+            )
+
+    async def _take(self, offer: Offer) -> None:
         whole = blake2b(digest_size=len(offer.digest) // 2)
         try:
             with open(self._path, "wb", buffering=0) as file:
@@ -247,7 +269,7 @@ class _Fetching:
         except OSError as error:
             raise SnapshotError(f"{self._path}: the snapshot cannot be written: {error.strerror}") from error
         if whole.hexdigest() != offer.digest:
-            raise SnapshotError(f"what node {self._peer_id} sent has another digest than it offered")
+            raise Corrupt(f"what node {self._peer_id} sent has another digest than it offered")
 
     async def _piece(self, offer: Offer, offset: int) -> bytes:
         length = min(PIECE_BYTES_MAX, offer.size_bytes - offset)

@@ -49,7 +49,9 @@ class Compaction:
         self._durable_index = None
         if driver.seeding.is_fetching:
             return  # the next checkpoint takes it along
-        index = durable_index - driver.config.limits.log_tail_entries
+        limits = driver.config.limits
+        # A hundred thousand entries may be a few megabytes, or more than the tables and the disk.
+        index = max(durable_index - limits.log_tail_entries, min(durable_index, driver.store.log.tail_from(limits.log_tail_bytes)))
         keep_from = driver.seeding.keep_from()
         if keep_from is not None:
             index = min(index, keep_from)

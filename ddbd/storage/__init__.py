@@ -47,6 +47,9 @@ class Log(Protocol):
     def compact(self, index: int) -> int:
         """Entries up to index are no longer needed. Drops whole segments; returns the new base.index (<= index)."""
 
+    def tail_from(self, bytes_max: int) -> int:
+        """The lowest index behind which all entries take at most so many bytes on the disk, counted as the log drops them."""
+
     @property
     def base(self) -> SnapshotMeta:
         """The entry just before the first one held, now."""
@@ -85,7 +88,8 @@ class Scan(Protocol):
     """The rows of a query at one instant, in slices that each keep the reactor for a few milliseconds at most.
 
     `columns` are the names of a row's fields: row_id, the columns asked for, and `_version` last. A slice may be empty while the scan
-    goes on. Raises ScanTimedOut when the read transaction got too old. Closing twice is fine; a scan closes itself at its end.
+    goes on. Raises ScanTimedOut when the read transaction got too old, Busy at the
+    second slice where too many long scans are open. Closing twice is fine; a scan closes itself at its end.
     """
 
     columns: tuple[str, ...]
@@ -134,7 +138,7 @@ class Tables(Protocol):
     def databases(self) -> list[tuple[str, list[TableInfo]]]: ...
 
     def scan(self, query: Query) -> Scan:
-        """Raises Refused as `table` does, and unknown_column; Busy where too many scans are open."""
+        """Raises Refused as `table` does, and unknown_column."""
 
     def row(self, db: str | None, table: str, row_id: str) -> tuple[Value, ...] | None:
         """One whole row as a scan would give it."""
@@ -152,7 +156,10 @@ class Tables(Protocol):
         """Moves applied entries to where they survive a power cut; fires with the place up to which they now do."""
 
     def snapshot(self) -> Deferred[SnapshotFile]:
-        """A copy at one instant, made beside the writes. The caller removes the file when it is no longer sent."""
+        """A copy at one instant, made beside the writes. The caller removes the file when it is no longer sent.
+
+        Errbacks with Unavailable where the disk has no room for it now.
+        """
 
     def counters(self) -> dict[str, Any]:
         """What an operator may want to see: idempotency keys held and allowed, sizes in bytes, format of the hash."""

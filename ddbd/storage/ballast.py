@@ -20,13 +20,13 @@ class Ballast:
         path: Path,
         reserve_bytes: int,
         clock: Callable[[], float],
-        free_bytes: Callable[[Path], int] | None = None,
+        look: Callable[[Path], int] | None = None,
     ) -> None:
         self._path = path
         self._file = path / "ballast"
         self._reserve_bytes = reserve_bytes
         self._clock = clock
-        self._free_bytes = free_bytes or _free_bytes
+        self._free_at = look or free_bytes
         self._checked_at: float | None = None
         self._low = False
 
@@ -38,7 +38,7 @@ class Ballast:
         return self._low
 
     def _look(self) -> bool:
-        free = self._free_bytes(self._path)
+        free = self._free_at(self._path)
         held = self._file.exists()
         if held and free < self._reserve_bytes // 2:
             self._file.unlink()
@@ -58,6 +58,6 @@ class Ballast:
             os.close(fd)
 
 
-def _free_bytes(path: Path) -> int:
+def free_bytes(path: Path) -> int:
     stat = os.statvfs(path)
     return stat.f_bavail * stat.f_frsize

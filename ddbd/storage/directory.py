@@ -1,10 +1,10 @@
 """A node's data directory, and the switch from one generation of tables to the next.
 
-    identity.json     who this is: cluster, node, life. Written once, atomically
+    identity.json     who this is: cluster, node, life, with a checksum. Written atomically
     lock              held (flock) while a process uses the directory
     log/              the Raft log; its newest base record names the generation of tables that is in use
-    tables-<n>/       one generation: tables.db with its -wal and -shm. A number is never used twice: a file renamed over a live
-                      database beside its old -wal would serve old data
+    tables-<n>/       one generation: tables.db with its -wal and -shm, and the seal on the -wal. A number is never used twice: a file
+                      renamed over a live database beside its old -wal would serve old data
     incoming.db       a snapshot on its way in; outgoing/ snapshots on their way out; both are emptied at open
     ballast           space that is given back when the disk is nearly full, so that the log can go on while rows are deleted
 
@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,20 @@ class Identity(msgspec.Struct, frozen=True):
     formed: bool = False
 
 
+class _Written(Identity, frozen=True, forbid_unknown_fields=True):
+    """The file. A key that was damaged is unknown, so nothing can become its default unseen."""
+
+    checksum: str = ""  # empty in a file of before there was one
+
+    @classmethod
+    def of(cls, identity: Identity) -> _Written:
+        content = msgspec.structs.asdict(identity)
+        return cls(**content, checksum=f"{zlib.crc32(msgspec.json.encode(identity)):08x}")
+
+    def identity(self) -> Identity:
+        return Identity(self.format, self.cluster_id, self.node_id, self.life, self.formed)
+
+
 def read_identity(path: Path) -> Identity | None:
     """None in a directory that is empty or not there. Raises ConfigError for a newer format, Corrupt for what cannot be read."""
     file = Path(path) / IDENTITY
@@ -67,11 +82,15 @@ def read_identity(path: Path) -> Identity | None:
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     try:
-        identity = msgspec.json.decode(data, type=Identity)
-    except msgspec.DecodeError as error:
+        newest = msgspec.json.decode(data, type=Identity)
+        if newest.format > FORMAT:
+            raise ConfigError(f"{path}: has format {newest.format}, this version reads up to {FORMAT}; start a newer version on it")
+        written = msgspec.json.decode(data, type=_Written)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"{file}: {error}; restore this node from its peers") from error
-    if identity.format > FORMAT:
-        raise ConfigError(f"{path}: has format {identity.format}, this version reads up to {FORMAT}; start a newer version on it")
+    identity = written.identity()
+    if written.checksum and written != _Written.of(identity):
+        raise Corrupt(f"{file}: it does not fit its checksum; restore this node from its peers")
     return identity
 
 
@@ -85,7 +104,7 @@ def write_identity(path: Path, identity: Identity) -> None:
     disk = RealDisk()
     try:
         disk.make_dir(str(path))
-        write_atomically(disk, str(path), IDENTITY, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
+        write_atomically(disk, str(path), IDENTITY, msgspec.json.format(msgspec.json.encode(_Written.of(identity))) + b"\n")
         disk.sync_dir(str(Path(path).absolute().parent))
     except OSError as error:
         raise StorageFailed(f"{path}: the identity cannot be written: {error}") from error
@@ -136,6 +155,7 @@ class DiskStore:
         self._threads = threads_for(reactor, "install")
         self._checked: tuple[SnapshotMeta, str] | None = None  # the incoming snapshot that was read through and synced
         self._ballast = Ballast(path, limits.disk_reserve_bytes, clock)
+        self._ballast.low()  # on a full disk the ballast goes first: opening needs a little space, too
         syncer = Syncer(threads_for(reactor, "log-sync"), clock)
         self.log = DiskLog(disk, str(path / "log"), limits, founders=founders, syncer=syncer)
         try:

@@ -32,6 +32,7 @@ from ddbd.storage.syncing import Syncer
 from ddbd.storage.threads import InlineThreads
 
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
+_REWRITE_BYTES = 1024 * 1024  # at once, when a node starts
 _READ_SLACK = 1024  # hard states that may lie between two entries
 
 
@@ -88,8 +89,13 @@ class DiskLog:
         self._offset, self._crc, self._batch = tail.offset, tail.crc, tail.batch
 
     def _repair(self, tail: recovery.Tail) -> None:
-        """What was read may be in the page cache only: sync it before anyone builds on it. A torn batch is cut and ended."""
+        """What was read may be in the page cache only: it is written again and synced before anyone builds on it. The sync alone is not
+        enough: after an fsync that failed, the kernel takes the pages for clean and writes them no more (Rebello et al., ATC'20).
+        A torn batch is cut and ended.
+        """
         file = self._segments[self._last_number].file
+        for at in range(0, tail.offset, _REWRITE_BYTES):
+            file.write(at, file.read(at, min(_REWRITE_BYTES, tail.offset - at)))
         if tail.torn_bytes:
             file.write(tail.offset, bytes(tail.torn_bytes))
         if tail.torn_bytes or not tail.final:
@@ -284,6 +290,16 @@ class DiskLog:
             self._state.rebase(place)
         self._drop_before(keep)
         return self._state.base.index
+
+    def tail_from(self, bytes_max: int) -> int:
+        """See `storage.Log`: in whole segments."""
+        index, left = self._state.last_index, bytes_max
+        for number in sorted(self._segments, reverse=True):
+            left -= self._segments[number].file.size()
+            if left < 0:
+                break
+            index = min(index, self._segments[number].header.index)
+        return index
 
     def _begin_dropping(self, keep: int) -> None:
         try:

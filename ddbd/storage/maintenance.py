@@ -4,7 +4,7 @@ A checkpoint copies the WAL into the file and syncs both. A PASSIVE pass in a th
 grew to 2 GB in 8 s), so the thread does most of it and the writer the small rest between two batches. The durable place is the applied
 one as read just before the writer's pass, and only if that pass finished; where a scan's read transaction kept frames back, the older
 place stands. SQLite syncs the WAL before it copies, and the file before it lets the WAL be written anew, so a power cut in between loses
-nothing.
+nothing. The WAL is sealed first (see `seal`): what was copied must not be lost from it by a flipped bit either.
 
 A snapshot is SQLite's online backup in one step: one instant, one long C call, writers go on. Its place is read from the copy itself.
 Not `VACUUM INTO`, which was tried: cksumvfs learns from a file's first page that the file has checksums, and VACUUM writes that page last.
@@ -17,15 +17,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from hashlib import blake2b
+from pathlib import Path
 
 import apsw
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ddbd.errors import Corrupt, StorageFailed
+from ddbd.errors import Corrupt, StorageFailed, Unavailable
 from ddbd.raft.types import Membership, SnapshotMeta
 from ddbd.storage import SnapshotFile
 from ddbd.storage.backend import Progress
+from ddbd.storage.ballast import free_bytes
+from ddbd.storage.seal import WalSeal
 from ddbd.storage.sqlite import as_fatal, connect, fatal
 from ddbd.storage.sqlite_backend import read_progress
 from ddbd.storage.threads import Threads
@@ -40,12 +43,6 @@ def meta_of(progress: Progress) -> SnapshotMeta:
     return SnapshotMeta(progress.index, progress.term, progress.stamp, progress.membership_value() or Membership(()))
 
 
-def _pass(connection: apsw.Connection) -> int:
-    """One PASSIVE pass; how many frames are left to copy."""
-    frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-    return frames - copied
-
-
 class Checkpoints:
     """`place()` says what is applied now."""
 
@@ -54,6 +51,7 @@ class Checkpoints:
         self._writer = writer
         self._threads = threads
         self._place = place
+        self._seal = WalSeal(f"{path}-wal")
         self._own: apsw.Connection | None = None
         self._waiting: list[Deferred[SnapshotMeta]] | None = None  # None: none under way
         self.durable: SnapshotMeta | None = None  # None: not known yet in this run
@@ -87,7 +85,7 @@ class Checkpoints:
         try:
             if self._own is None:
                 self._own = connect(self._path)
-            return _pass(self._own)
+            return self._pass(self._own)
         except apsw.BusyError:
             return REST_FRAMES_MAX + 1  # the writer or a reader holds the lock for an instant: not now
         except apsw.Error as error:
@@ -96,7 +94,7 @@ class Checkpoints:
     def _finish(self) -> None:
         place = self._place()
         try:
-            left = _pass(self._writer)
+            left = self._pass(self._writer)
         except apsw.BusyError:
             return
         except apsw.Error as error:
@@ -104,28 +102,74 @@ class Checkpoints:
         if left == 0:
             self.durable = place
 
-    def close(self) -> None:
+    def _pass(self, connection: apsw.Connection) -> int:
+        """One PASSIVE pass; how many frames are left to copy. Raises apsw.Error, StorageFailed."""
+        if not self._seal.extend(lambda: _count_frames(connection)):
+            return REST_FRAMES_MAX + 1
+        frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._seal.extend(lambda: frames)  # what the writer added in between was copied too
+        return frames - copied
+
+    def close(self, is_sound: bool) -> None:
+        """Where all went well, the writer's close (the last one) is let do a last pass, after which there is no WAL any more."""
         self.closed = True
         if self._own is not None:
             self._own.close()
             self._own = None
+        if is_sound and self._is_sealed():
+            self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+
+    def _is_sealed(self) -> bool:
+        try:
+            return self._seal.extend(lambda: _count_frames(self._writer))
+        except (apsw.Error, StorageFailed):
+            return False  # then the WAL stays, and the next start reads it
 
 
-def make_snapshot(source: str, target: str, token: str) -> SnapshotFile:
-    """Blocks for as long as it takes: called in a thread. The file is not synced: after a crash it is made anew."""
+def _count_frames(connection: apsw.Connection) -> int:
+    """In the WAL now."""
+    return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
+
+
+def make_snapshot(source: str, target: str, token: str, reserve_bytes: int = 0) -> SnapshotFile:
+    """Blocks for as long as it takes: called in a thread. The file is not synced: after a crash it is made anew.
+
+    Raises Unavailable, and leaves nothing behind, where the disk has no room for it above the reserve: that is no reason to stop.
+    """
     with fatal(source):
         connection = connect(source)
+        try:
+            _assert_room(connection, target, reserve_bytes)
+            _copy(connection, target)
+        finally:
+            connection.close()
+    meta = read_meta(target)
+    return SnapshotFile(meta, token, target, os.path.getsize(target), file_digest(target))
+
+
+def _assert_room(source: apsw.Connection, target: str, reserve_bytes: int) -> None:
+    size_bytes = source.pragma("page_count") * source.pragma("page_size")
+    room = free_bytes(Path(target).parent) - reserve_bytes
+    if size_bytes > room:
+        raise Unavailable(f"{target}: a copy of the tables takes {size_bytes} bytes, {max(0, room)} are free above the reserve; make room")
+
+
+def _copy(source: apsw.Connection, target: str) -> None:
+    try:
         copy = connect(target, create=True, wal=False)
         try:
             copy.execute("CREATE TABLE first_page (unused)")
-            with copy.backup("main", connection, "main") as backup:
+            with copy.backup("main", source, "main") as backup:
                 backup.step(-1)
             copy.pragma("journal_mode", "delete")  # one file that needs no -wal beside it
         finally:
             copy.close()
-            connection.close()
-    meta = read_meta(target)
-    return SnapshotFile(meta, token, target, os.path.getsize(target), file_digest(target))
+    except apsw.Error as error:
+        Path(target).unlink(missing_ok=True)
+        # The source is only read, so what cannot be written is the copy.
+        if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE:
+            raise Unavailable(f"{target}: the copy of the tables cannot be written: {error}; make room") from error
+        raise
 
 
 def read_meta(path: str) -> SnapshotMeta:

@@ -93,6 +93,15 @@ class MemoryLog:
         self._failed = True
         waiting.errback(StorageFailed("fsync failed"))
 
+    def tail_from(self, bytes_max: int) -> int:
+        index, left = self.last_index, bytes_max
+        for entry in reversed(self._entries):
+            left -= len(entry.data)
+            if left < 0:
+                break
+            index = entry.index - 1
+        return index
+
     def compact(self, index: int) -> int:
         if index > self._base.index:
             entry = self._entries[index - self._base.index - 1]

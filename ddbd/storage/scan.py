@@ -89,11 +89,12 @@ def check_limit(query: Query) -> None:
 
 
 class SqliteScan:
-    """`storage.Scan`. `release` gives the connection back; it is called exactly once."""
+    """`storage.Scan`. `release` gives the connection back; it is called exactly once. `grows` is told when the result is longer than one
+    slice, and may raise Busy."""
 
     def __init__(
         self, plan: Plan, connection: apsw.Connection, release: Callable[[SqliteScan, apsw.Connection], None],
-        clock: Clock, seconds_max: float,
+        clock: Clock, seconds_max: float, grows: Callable[[SqliteScan], None],
     ) -> None:  # fmt: skip
         self.columns = plan.columns
         self._plan = plan
@@ -102,6 +103,8 @@ class SqliteScan:
         self._clock = clock
         self._seconds_max = seconds_max
         self._deadline = clock() + seconds_max
+        self._grows = grows
+        self._slices = 0
         self._path = connection.filename
         connection.execute("BEGIN")
         connection.execute("SELECT 1 FROM _progress").fetchall()  # the read transaction begins with the first read
@@ -123,9 +126,13 @@ class SqliteScan:
         if self._connection is None or self.too_old:
             raise ScanTimedOut(f"the scan took longer than {self._seconds_max:g} s; read it in pages, with limit and after")
         try:
-            return self._fill()
+            rows = self._fill()
         except apsw.Error as error:
             raise as_fatal(self._path, error) from error
+        self._slices += 1
+        if self._slices == 2 and rows is not None:
+            self._grows(self)
+        return rows
 
     def _fill(self) -> list[tuple[Value, ...]] | None:
         rows: list[tuple[Value, ...]] = []

@@ -1,6 +1,6 @@
 """Connections to the tables' file, all opened the same way, and SQLite's errors as ours.
 
-Every connection goes through cksumvfs, which keeps a checksum in each page of the file (8 reserved bytes, set when it is created): a page
+Every connection goes through cksumvfs, which keeps a checksum in each page of the file (8 reserved bytes, set while it is empty): a page
 that rotted is an error when it is read, never an answer. Pages that are still in the WAL have the WAL's own checksums, which SQLite checks
 when it opens; what they lose is replayed from the log. WAL, autocheckpoint off (see `maintenance`), nothing of the schema is trusted.
 
@@ -43,6 +43,7 @@ def connect(path: str, *, create: bool = False, readonly: bool = False, wal: boo
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
         connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
         connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # no pass over a WAL that was not sealed
         connection.set_busy_timeout(0)
         if create:
             connection.reserve_bytes(reserve=RESERVED_BYTES)

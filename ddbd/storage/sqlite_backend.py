@@ -4,8 +4,9 @@
                      nothing that is stored is ever converted. An indexed column has an index i_<db>_<table>_<place>.
     _progress, _databases, _tables, _windows, _keys    what the state machine keeps beside the rows
 
-A table of many rows is not dropped at once: it leaves the catalogue, and each later commit deletes a few hundred of its rows, so that no
-drop stops the reactor.
+A table is not dropped at once: it leaves the catalogue, and this commit and later ones delete some of its rows while they are many, and
+then the table, a few tables a commit. So neither many rows nor many tables stop the reactor (measured: an empty table takes 0.4 ms where
+there are 2,000 of them).
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import msgspec
 from ddbd.errors import Corrupt
 from ddbd.storage.backend import YOUNG, Kept, Progress
 from ddbd.storage.catalogue import Catalogue, Database, Table, columns_from_bytes
-from ddbd.storage.sqlite import as_fatal, connect, fatal
+from ddbd.storage.seal import check_seal
+from ddbd.storage.sqlite import RESERVED_BYTES, as_fatal, connect, fatal
 from ddbd.storage.values import StoredRow
 from ddbd.storage.windows import Window
 
 DROP_AT_ONCE_ROWS = 1_000
-SWEEP_ROWS = 300  # of dropped tables, in each commit
+SWEEP_ENTRIES = 600  # of a dropped table and its indexes, in each commit
+SWEEP_TABLES = 4  # that are dropped in each commit
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS _progress (id INTEGER PRIMARY KEY CHECK (id = 1), data BLOB NOT NULL);
@@ -86,11 +89,16 @@ def read_progress(connection: apsw.Connection) -> Progress:
 class SqliteBackend:
     """`backend.Backend` on one connection. Errors of SQLite pass through `guarded`."""
 
-    def __init__(self, path: str, create: bool) -> None:
+    def __init__(self, path: str) -> None:
+        """Opens or creates the file. Raises Corrupt, StorageFailed."""
         self.path = path
-        self.connection = connect(path, create=create)
+        check_seal(f"{path}-wal")
+        # `create` also where it is there: a power cut may have left it without content, and then its pages get their checksums now.
+        self.connection = connect(path, create=True)
         with fatal(path), self.connection:
             self.connection.execute(_SCHEMA)
+        if self.connection.reserve_bytes() != RESERVED_BYTES:
+            raise Corrupt(f"{path}: the pages have no checksums; the tables are damaged, restore this node from its peers")
         self._cursor = self.connection.cursor()
         self._execute = self._cursor.execute
         self._changes = self.connection.changes
@@ -128,17 +136,25 @@ class SqliteBackend:
             self._execute("REPLACE INTO _windows VALUES (?, ?)", (origin, window.to_bytes()))
         for table in counted:
             self._execute("UPDATE _tables SET row_count = ? WHERE id = ?", (table.row_count, table.id))
-        if self._dropped:
-            self._sweep(self._dropped[0])
+        self._sweep()
         self._execute("COMMIT")
 
-    def _sweep(self, name: str) -> None:
-        rows = f"SELECT row_id FROM {name} ORDER BY row_id LIMIT {SWEEP_ROWS}"
-        self._execute(f"DELETE FROM {name} WHERE row_id IN ({rows})")
-        if self._changes() < SWEEP_ROWS:
+    def _sweep(self) -> None:
+        for name in self._dropped[:SWEEP_TABLES]:
+            if self._thin_out(name):
+                return
             self._execute(f"DROP TABLE {name}")
             self._execute("DELETE FROM _dropped WHERE name = ?", (name,))
             self._dropped.remove(name)
+
+    def _thin_out(self, name: str) -> bool:
+        """Deletes some rows of a table that has too many to be dropped; says whether it had."""
+        if self._first(f"SELECT 1 FROM {name} LIMIT 1 OFFSET {DROP_AT_ONCE_ROWS}", ()) is None:
+            return False
+        trees = len(self._execute(f"PRAGMA index_list({name})").fetchall())  # the table itself is its primary key
+        rows = f"SELECT row_id FROM {name} ORDER BY row_id LIMIT {max(1, SWEEP_ENTRIES // trees)}"
+        self._execute(f"DELETE FROM {name} WHERE row_id IN ({rows})")
+        return True
 
     # Databases and tables.
 
@@ -161,11 +177,8 @@ class SqliteBackend:
     def drop_table(self, table: Table) -> None:
         name = table_name(table)
         self._execute("DELETE FROM _tables WHERE id = ?", (table.id,))
-        if table.row_count <= DROP_AT_ONCE_ROWS:
-            self._execute(f"DROP TABLE {name}")
-        else:
-            self._execute("INSERT INTO _dropped VALUES (?)", (name,))
-            self._dropped.append(name)
+        self._execute("INSERT INTO _dropped VALUES (?)", (name,))
+        self._dropped.append(name)
 
     # Rows.
 

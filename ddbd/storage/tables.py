@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from ddbd.commands import Applied, Value
 from ddbd.config import Limits
-from ddbd.errors import Fatal, NotReady, StorageFailed
+from ddbd.errors import Busy, Fatal, NotReady, StorageFailed
 from ddbd.raft.types import Entry, Membership
 from ddbd.storage import Query, SnapshotFile, TableInfo
 from ddbd.storage.machine import HASH_FORMAT, Machine
@@ -49,10 +49,11 @@ class SqliteTables:
         self._clock = clock
         self._failed: Fatal | None = None
         self._closed = False
-        self._backend = SqliteBackend(path, create=not os.path.exists(path))
+        self._backend = SqliteBackend(path)
         self._machine = Machine(self._backend, limits, founders)
         self._idle: list[apsw.Connection] = []
         self._scans: set[SqliteScan] = set()
+        self._long_scans: set[SqliteScan] = set()  # those of more than one slice
         self._checkpoint_threads = threads("checkpoint")
         self._snapshot_threads = threads("snapshot")
         self._snapshots = 0
@@ -118,12 +119,30 @@ class SqliteTables:
         check_limit(query)
         plan = Plan(self._machine.catalogue.table(query.db, query.table), query)
         connection = self._idle.pop() if self._idle else read_connection(self.path)
-        scan: SqliteScan = self._guarded(lambda: SqliteScan(plan, connection, self._release, self._clock, self._limits.scan_seconds))
+        scan: SqliteScan = self._guarded(
+            lambda: SqliteScan(plan, connection, self._release, self._clock, self._limits.scan_seconds, self._scan_grows)
+        )
         self._scans.add(scan)
         return scan
 
+    def _scan_grows(self, scan: SqliteScan) -> None:
+        """A connection grows to a page cache of 2 MB: clients that read slowly must not add up to all memory. Results of one slice are never
+        refused: they are over before anyone waits. Raises Busy."""
+        if len(self._long_scans) >= self._limits.scans_open_max:
+            self._end_old_scans()
+        if len(self._long_scans) >= self._limits.scans_open_max:
+            raise Busy(
+                f"{len(self._long_scans)} long results are on their way, as many as are allowed; try again later, or read short pages"
+            )
+        self._long_scans.add(scan)
+
+    def _end_old_scans(self) -> None:
+        for scan in [scan for scan in self._scans if scan.too_old]:
+            scan.close()
+
     def _release(self, scan: SqliteScan, connection: apsw.Connection) -> None:
         self._scans.discard(scan)
+        self._long_scans.discard(scan)
         try:
             connection.execute("ROLLBACK")
         except apsw.Error as error:
@@ -149,8 +168,7 @@ class SqliteTables:
     def checkpoint(self) -> Deferred[Any]:
         """See `storage.Tables`. Scans that outlived their time are ended first: they would hold the WAL."""
         self._check()
-        for scan in [scan for scan in self._scans if scan.too_old]:
-            scan.close()
+        self._end_old_scans()
         return self._checkpoints.run()
 
     def snapshot(self) -> Deferred[SnapshotFile]:
@@ -159,7 +177,7 @@ class SqliteTables:
         self._snapshots += 1
         token = f"{self.applied_term}-{self.applied_index}-{self._snapshots}"
         target = f"{self._outgoing}/{token}.db"
-        return self._snapshot_threads.defer(lambda: make_snapshot(self.path, target, token))
+        return self._snapshot_threads.defer(lambda: make_snapshot(self.path, target, token, self._limits.disk_reserve_bytes))
 
     def counters(self) -> dict[str, Any]:
         return {
@@ -183,7 +201,7 @@ class SqliteTables:
         for connection in self._idle:
             connection.close()
         self._idle.clear()
-        self._checkpoints.close()
+        self._checkpoints.close(is_sound=self._failed is None)
         self._backend.close()
 
 

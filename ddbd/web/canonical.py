@@ -137,6 +137,6 @@ def kind(value: Any) -> str:
 
 
 def quoted(text: str, chars_max: int = 80) -> str:
-    """A client's text inside of a sentence: never long, never able to break the line."""
-    shown = text if len(text) <= chars_max else text[:chars_max] + "…"
-    return json.dumps(shown, ensure_ascii=False)
+    """A client's text inside of a sentence: never long, never able to break the line, or to turn it round (U+202E)."""
+    shown = json.dumps(text if len(text) <= chars_max else text[:chars_max] + "…", ensure_ascii=False)
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

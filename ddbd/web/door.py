@@ -68,6 +68,8 @@ class Door:
         """Raises Refused with the code that says why. `content_length` is None for a chunked body."""
         host = self._check_host(head)
         target = self._check_target(head.target, host)
+        if target == b"*" and head.method != b"OPTIONS":
+            raise Refused("not_found", "* is for OPTIONS alone; name a path, as in /status")
         expects = _expects_continue(head)
         kind = self._kind(head, target)
         if kind is not Kind.MOUNTED:

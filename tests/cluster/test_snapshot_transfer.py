@@ -203,6 +203,27 @@ def test_a_disk_that_cannot_take_it_ends_the_fetch(world: World) -> None:
     assert isinstance(world.error(), SnapshotError)
 
 
+def test_a_snapshot_that_would_fill_the_disk_is_not_begun(world: World) -> None:
+    world.publish()
+    world.receiver.disk_reserve_bytes = 1 << 62
+    world.fetch()
+    world.network.flush()
+    assert isinstance(world.error(), SnapshotError)
+    assert "free some space" in str(world.error())
+    assert not world.target.exists()
+
+
+def test_half_of_a_snapshot_does_not_stay_on_the_disk(world: World) -> None:
+    world.publish()
+    fetching = world.fetch()
+    while not world.target.exists() or world.target.stat().st_size < PIECE_BYTES_MAX:
+        for link in list(world.network.links):
+            link.move()
+    fetching.cancel()
+    assert isinstance(world.error(), CancelledError)
+    assert not world.target.exists()
+
+
 def test_a_token_with_a_path_in_it_is_not_asked_for(world: World) -> None:
     ends: list[Any] = []
     world.receiver.fetch("1", "../../stream", str(world.target)).addErrback(ends.append)

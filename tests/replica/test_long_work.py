@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from replica_kit import SMALL, Cluster, MemoryNode, Outcome, fill, lines
 from twisted.internet.defer import Deferred, fail
 
@@ -89,6 +90,14 @@ def test_a_tail_of_the_log_is_kept_behind_what_the_tables_hold_durably(trio: Clu
         assert 0 < base <= applied - SMALL.log_tail_entries
         assert base >= applied - SMALL.log_tail_entries - SMALL.checkpoint_entries - 5
         assert node.store.log.base.index == base
+
+
+def test_a_tail_of_few_entries_that_are_large_is_cut_as_well() -> None:
+    trio = Cluster(limits=replace(SMALL, log_tail_entries=1_000, log_tail_bytes=1_000)).set_up()
+    fill(trio, trio.nodes["1"], 100)
+    trio.run(0.5)
+    for node in trio.running:
+        assert node.core.log.base.index >= node.store.tables.applied_index - SMALL.checkpoint_entries - 20
 
 
 def test_nothing_is_cut_while_the_checkpoint_has_not_ended(trio: Cluster) -> None:

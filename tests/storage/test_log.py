@@ -288,3 +288,15 @@ def test_flipped_byte_under_a_running_log_is_corrupt_when_read() -> None:
     file.data[file.data.index(b"x5")] ^= 1
     with pytest.raises(Corrupt, match="entry 5"):
         log.read(3, 9, 1 << 20)
+
+
+def test_tail_of_so_many_bytes_is_what_is_left_when_the_rest_is_dropped(world: World) -> None:
+    for low in range(1, 201, 10):
+        fired(world.log.save(None, entries(low, low + 10, data=b"d" * 100)))
+    assert world.log.tail_from(0) == 200
+    assert world.log.tail_from(1 << 30) == 0
+    index = world.log.tail_from(10_000)
+    assert 80 <= index < 200
+    assert world.log.compact(index) == index
+    assert world.log.tail_from(10_000) == index
+    assert world.log.counters().get("segment_bytes", 0) <= 10_000

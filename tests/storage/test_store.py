@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from storage_kit import FOUNDERS, SMALL, Client, fired, rows
 
 from ddbd.commands import Insert
-from ddbd.errors import ConfigError, Corrupt
+from ddbd.errors import ConfigError, Corrupt, StorageFailed
 from ddbd.raft.types import Entry, HardState, Membership
 from ddbd.storage import Query
 from ddbd.storage.ballast import Ballast
@@ -265,6 +266,17 @@ def test_memory_store_installs_and_crashes_like_the_disk() -> None:
     assert crashed.tables.applied_index == 0, "no checkpoint was made"
     crashed.tables.apply(crashed.log.read(1, client.index + 1, 1 << 30))
     assert crashed.tables.state_hash(client.index) == source.tables.state_hash(client.index)
+
+
+def test_ballast_is_given_back_before_anything_is_opened_on_a_full_disk(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    (tmp_path / "ballast").write_bytes(b"\0" * 100)
+    shutil.rmtree(tmp_path / "log")
+    (tmp_path / "log").write_text("no folder")  # so that the opening fails at the log
+    limits = replace(SMALL, disk_reserve_bytes=1 << 60)
+    with pytest.raises(StorageFailed):
+        open_store(tmp_path, ME, limits, founders=FOUNDERS)
+    assert not (tmp_path / "ballast").exists()
 
 
 def test_ballast_is_given_back_when_the_disk_is_nearly_full(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +12,13 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 from storage_kit import SMALL, Client, fired, results, rows
 from test_log import HandThreads
 from test_tables import Time
 
-from ddbd.commands import Delete, DeleteTable, Insert
-from ddbd.errors import Corrupt, Fatal, StorageFailed
+from ddbd.commands import Column, CreateTable, Delete, DeleteTable, DropDatabase, InitDatabase, Insert
+from ddbd.errors import Busy, Corrupt, Fatal, StorageFailed, Unavailable
 from ddbd.storage import Query
 from ddbd.storage.maintenance import check_copy
 from ddbd.storage.sqlite import connect
@@ -228,3 +231,96 @@ def test_dropped_rows_go_with_later_commits(tables: SqliteTables) -> None:
     left = [name for (name,) in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table'") if str(name).startswith("t_")]
     reader.close()
     assert left == []
+
+
+def tables_in(tables: SqliteTables) -> list[str]:
+    """The names of rows' tables that the file still holds."""
+    reader = apsw.Connection(tables.path, flags=apsw.SQLITE_OPEN_READWRITE, vfs="cksmvfs")
+    names = [str(name) for (name,) in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    reader.close()
+    return [name for name in names if name.startswith("t_")]
+
+
+def test_tables_of_a_dropped_database_go_a_few_a_commit(tables: SqliteTables, tmp_path: Path) -> None:
+    client = Client(tables).start()
+    for number in range(30):
+        client.do(CreateTable(None, f"t{number}", (Column("name", index=True),)))
+    client.do(DropDatabase("d"))
+    assert len(tables_in(tables)) >= 20, "all at once is a stop of the reactor where the tables are thousands"
+    tables.close()
+    again = opened(tmp_path)
+    client.tables = (again,)
+    for _ in range(10):
+        client.do(InitDatabase("e"))
+    assert tables_in(again) == []
+    again.close()
+
+
+def test_dropped_table_of_many_indexes_loses_few_rows_a_commit(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    client.do(CreateTable(None, "wide", tuple(Column(f"c{place}", index=True) for place in range(99))))
+    client.do(Insert(None, "wide", tuple((f"{n:04}", {"c0": n}) for n in range(1_003)), single=False))
+    client.do(DeleteTable(None, "wide"))
+    name = next(name for name in tables_in(tables) if name.endswith(f"_{client.index - 2}"))
+    reader = apsw.Connection(tables.path, flags=apsw.SQLITE_OPEN_READWRITE, vfs="cksmvfs")
+    assert reader.execute(f"SELECT count(*) FROM {name}").fetchall() == [(997,)]
+    reader.close()
+    client.do(InitDatabase("d"))
+    assert name not in tables_in(tables), "few enough rows are dropped with their table"
+
+
+def test_long_scans_beyond_the_limit_are_refused_until_one_is_closed_or_too_old(tmp_path: Path) -> None:
+    clock = Time()
+    tables = SqliteTables(str(tmp_path / "tables.db"), str(tmp_path), replace(SMALL, scans_open_max=2), clock)
+    load(Client(tables).start(), 5_000)
+
+    def begin() -> Any:
+        """A client that reads two slices and then no more."""
+        scan = tables.scan(Query(None, "t"))
+        pieces = iter(scan)
+        next(pieces), next(pieces)
+        return scan, pieces
+
+    first, kept = begin(), [begin()]
+    with pytest.raises(Busy, match="2 long results"):
+        begin()
+    assert len(rows(tables.scan(Query(None, "t", row_id="00000007")))) == 1
+    assert len(rows(tables.scan(Query(None, "t", limit=100)))) == 100
+    first[0].close()
+    kept.append(begin())
+    clock.now = SMALL.scan_seconds + 1
+    kept.append(begin())
+    assert tables.counters()["scans_open"] == 1, "those that were too old are ended"
+    tables.close()
+
+
+def test_snapshot_that_would_touch_the_reserve_is_put_off_and_the_tables_go_on(tmp_path: Path) -> None:
+    limits = replace(SMALL, disk_reserve_bytes=1 << 60)
+    tables = SqliteTables(str(tmp_path / "tables.db"), str(tmp_path), limits, Time())
+    client = Client(tables).start()
+    with pytest.raises(Unavailable, match="make room"):
+        fired(tables.snapshot())
+    assert sorted(path.name for path in tmp_path.glob("*.db")) == ["tables.db"]
+    assert client.insert("1", {}).code == ""
+    tables.close()
+
+
+def test_snapshot_that_the_disk_does_not_take_is_no_reason_to_stop(tables: SqliteTables, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk that fills up meanwhile."""
+    load(Client(tables).start(), 5_000)
+    fired(tables.checkpoint())
+    target = tmp_path / "copy.db"
+    script = f"""
+import resource, signal
+from ddbd.errors import Unavailable
+from ddbd.storage.maintenance import make_snapshot
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+try:
+    make_snapshot({tables.path!r}, {str(target)!r}, "1-1-1")
+except Unavailable as error:
+    print(error.detail)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert "cannot be written" in said.stdout, said.stderr
+    assert not target.exists()
