@@ -48,6 +48,7 @@ from ddbd.raft.messages import (
     TimeoutNow,
     VoteResponse,
 )
+from ddbd.raft.types import EntryKind, Membership
 
 WIRE_FORMAT = 1
 NUMBER_MAX = 2**63 - 1  # terms, indexes and stamps are signed 64-bit numbers on disk
@@ -259,7 +260,7 @@ def _check_append(message: AppendEntries) -> None:
     index, term, stamp = message.prev_index, message.prev_term, 0
     for number in (message.term, index, term, message.commit):
         _check_numbers(number)
-    for entry_index, entry_term, entry_stamp, _, _ in message.entries:
+    for entry_index, entry_term, entry_stamp, kind, data in message.entries:
         index += 1
         if entry_index != index:
             raise WireError(f"entry {entry_index} stands where {index} belongs")
@@ -267,7 +268,19 @@ def _check_append(message: AppendEntries) -> None:
             raise WireError(f"entry {index} goes back from term {term} to {entry_term}")
         if entry_stamp < stamp:
             raise WireError(f"entry {index} goes back from stamp {stamp} to {entry_stamp}")
+        if kind is EntryKind.MEMBERSHIP:
+            _check_membership(entry_index, data)
         term, stamp = entry_term, entry_stamp
     # Each of the three only rises, from 0 at least: the last ones are the largest.
     if index > NUMBER_MAX or term > message.term or stamp > NUMBER_MAX:
         raise WireError(f"the entries end at index {index}, term {term}, stamp {stamp}: outside 0 .. 2^63-1, or above the message's term")
+
+
+def _check_membership(index: int, data: bytes) -> None:
+    """The one kind of entry that the core itself reads, as soon as it is appended."""
+    try:
+        membership = Membership.from_bytes(data)
+    except ValueError as error:
+        raise WireError(f"entry {index} is no membership: {error}") from None
+    if not membership.voters:
+        raise WireError(f"entry {index} is a membership without voters")

@@ -211,7 +211,7 @@ class Raft:
         self.step_down()
 
     def forget_peer(self, peer: NodeId) -> None:
-        """A follower lost its disk: what it acknowledged is gone."""
+        """What a follower acknowledged may be gone, with its disk or with a message: it is asked anew."""
         if self.leading is not None:
             leader.forget(self, self.leading, peer)
 

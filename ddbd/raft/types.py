@@ -99,8 +99,15 @@ class Membership(NamedTuple):
     @classmethod
     def from_bytes(cls, data: bytes) -> Membership:
         """Raises ValueError when the bytes are no membership."""
-        voters, outgoing, learners, lives = json.loads(data)
-        return cls(tuple(voters), tuple(outgoing), tuple(learners), tuple((node, life) for node, life in lives))
+        try:
+            voters, outgoing, learners, lives = json.loads(data)
+            membership = cls(tuple(voters), tuple(outgoing), tuple(learners), tuple((node, life) for node, life in lives))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"it has another shape: {error}") from error
+        names = (*membership.voters, *membership.outgoing, *membership.learners, *(name for pair in membership.lives for name in pair))
+        if any(isinstance(ids, str) for ids in (voters, outgoing, learners)) or not all(isinstance(name, str) for name in names):
+            raise ValueError("it names something else than nodes")
+        return membership
 
 
 class SnapshotMeta(NamedTuple):

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from twisted.python.failure import Failure
 
-from ddbd.commands import FREES_SPACE, AnyCommand, decode_proposal
+from ddbd.commands import FREES_SPACE, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import Corrupt, Fatal, Refused
 from ddbd.raft.core import ProposalDropped, Raft, RaftConfig, Ready, SnapshotOffer
@@ -24,6 +23,7 @@ from ddbd.raft.messages import Forward, Message, Quarantine, StateCheck, StateRe
 from ddbd.raft.types import Entry, NodeId
 from ddbd.replica.audit import Audit
 from ddbd.replica.compaction import Compaction
+from ddbd.replica.carried import Carried
 from ddbd.replica.comparing import Comparing
 from ddbd.replica.promises import World
 from ddbd.replica.proposals import FORWARD_BYTES_MAX, Proposals
@@ -83,6 +83,7 @@ class Driver:
             self.core.freeze()
         limits = config.limits
         self.proposals = Proposals(node_id, world.dice, limits.proposals_open_max, limits.proposals_open_bytes_max)
+        self.carried = Carried()
         self.reads = Reads(world.dice.getrandbits(63), limits.reads_open_max, 2 * config.timing.heartbeat_ms / 1000)
         self.audit = Audit()
         self.comparing = Comparing(self)
@@ -117,7 +118,7 @@ class Driver:
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, Forward):
-            self._append_forwarded(message)
+            self._append_carried(message)
         elif isinstance(message, StateCheck):
             self.comparing.asked(message)
         elif isinstance(message, StateReport):
@@ -141,7 +142,8 @@ class Driver:
         """A new stream: what was under way on the old one may be lost."""
         if peer == self.core.leader_id:
             self._is_stream_new = True
-            self.wake()
+        self.core.forget_peer(peer)  # a process that was started on an older copy of its disk has not what it acknowledged
+        self.wake()
 
     def tick(self) -> None:
         """Called by the heartbeat's LoopingCall."""
@@ -240,22 +242,19 @@ class Driver:
             size += len(proposal)
         self.world.peers.send(Forward(self.core.leader_id, self.node_id, self.core.term, tuple(batch)))
 
-    def _append_forwarded(self, message: Forward) -> None:
-        """One that cannot be read must not get into the log: no replica could apply it."""
+    def _append_carried(self, message: Forward) -> None:
         if not self.core.is_leader:
             return  # not carried any further; its node sends it again when it knows the leader
         try:
-            origins = {decode_proposal(proposal).origin for proposal in message.proposals}
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self.world.log_event(f"node {message.sender} carried a proposal that cannot be read, it is dropped: {error}")
-            return
-        if origins != {message.sender}:
-            self.world.log_event(f"node {message.sender} carried proposals of {', '.join(sorted(origins))}, they are dropped")
-            return
-        try:
-            self.core.propose(message.proposals, self._stamp(self.world.clock.seconds()))
+            proposals = self.carried.fresh(message.sender, message.proposals, self.core.term, self.store.tables.registered)
+            if proposals:
+                self.core.propose(list(proposals.values()), self._stamp(self.world.clock.seconds()))
+        except Refused as refused:
+            self.world.log_event(f"node {message.sender} carried {refused.detail}; they are dropped")
         except ProposalDropped:
             return
+        else:
+            self.carried.appended(proposals)
 
     def _stamp(self, now: float) -> int:
         """Log time: the last stamp before this leadership plus this node's own monotonic time since."""
@@ -302,6 +301,7 @@ class Driver:
         results = tables.apply(entries)
         assert tables.applied_index == entries[-1].index, f"applied {tables.applied_index}, not {entries[-1].index}"
         self.core.applied(entries[-1].index)
+        self.carried.applied(results)
         self.proposals.applied(results, tables)
         self.comparing.applied(tables.applied_index)
 

@@ -78,6 +78,7 @@ class Proposals:
         self._count = 0  # breaks ties in the heap
         self._open_bytes = 0  # of the commands of all that is held or sent
         self._register_at = 0.0
+        self._register_seconds = REPEAT_SECONDS
         self._repeat_check_at = 0.0
         self.is_stopping = False
 
@@ -109,7 +110,8 @@ class Proposals:
         if self._boot is None:
             if now < self._register_at:
                 return []
-            self._register_at = now + REPEAT_SECONDS
+            self._register_at = now + self._register_seconds
+            self._register_seconds = min(2 * self._register_seconds, REPEAT_SECONDS_MAX)
             return [encode_proposal(Proposal(self._node_id, 0, 0, 0, Register(self._node_id, self._nonce)))]
         taken: list[bytes] = []
         while self._held:
@@ -129,7 +131,7 @@ class Proposals:
     def take_repeats(self, now: float, all_of_them: bool) -> list[bytes]:
         """Sent writes that nothing was heard of: all of them after a change of leader or stream, else those that were silent long."""
         if all_of_them:
-            self._register_at = 0.0
+            self._register_at, self._register_seconds = 0.0, REPEAT_SECONDS
             for write in self._sent.values():
                 write.repeat_seconds = REPEAT_SECONDS
             return [self._encode(write, now) for write in self._sent.values()]
@@ -178,6 +180,7 @@ class Proposals:
             # A registration from an earlier life came late and took this one's place.
             self._nonce = self._dice.getrandbits(63)
             self._boot = None
+            self._register_seconds = REPEAT_SECONDS
             if are_all_known:
                 self._hold_again(list(self._sent.values()))
             else:

@@ -168,7 +168,9 @@ class Seeding:
         if leading is None or report.sender not in leading.progress:
             return
         if self._snapshot is not None and report.spoilt == self._snapshot.token:
-            self._driver.world.log_event(f"the snapshot at index {self._snapshot.meta.index} is spoilt, says node {report.sender}: another is made")
+            self._driver.world.log_event(
+                f"the snapshot at index {self._snapshot.meta.index} is spoilt, says node {report.sender}: another is made"
+            )
             self._withdraw(self._snapshot)
         if report.is_suspect and report.sender not in leading.offers:
             self._wanted.add(report.sender)

@@ -88,8 +88,8 @@ class Scan(Protocol):
     """The rows of a query at one instant, in slices that each keep the reactor for a few milliseconds at most.
 
     `columns` are the names of a row's fields: row_id, the columns asked for, and `_version` last. A slice may be empty while the scan
-    goes on. Raises ScanTimedOut when the read transaction got too old, Busy at the
-    second slice where too many long scans are open. Closing twice is fine; a scan closes itself at its end.
+    goes on. Raises ScanTimedOut when the read transaction got too old, Busy at the second slice where too many long scans are open.
+    Closing twice is fine; a scan closes itself at its end.
     """
 
     columns: tuple[str, ...]

@@ -100,7 +100,7 @@ class Machine:
     def _decode(self, entry: Entry) -> Proposal:
         try:
             return decode_proposal(entry.data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Corrupt(f"entry {entry.index} holds no command: {error}") from error
 
     def _chain(self, index: int, effect: tuple[Any, ...], answer: Answer | None, forgotten: int) -> None:

@@ -89,8 +89,10 @@ def check_limit(query: Query) -> None:
 
 
 class SqliteScan:
-    """`storage.Scan`. `release` gives the connection back; it is called exactly once. `grows` is told when the result is longer than one
-    slice, and may raise Busy."""
+    """`storage.Scan`. `release` gives the connection back; it is called exactly once.
+
+    `grows` is told when the result is longer than one slice, and may raise Busy.
+    """
 
     def __init__(
         self, plan: Plan, connection: apsw.Connection, release: Callable[[SqliteScan, apsw.Connection], None],

@@ -126,8 +126,10 @@ class SqliteTables:
         return scan
 
     def _scan_grows(self, scan: SqliteScan) -> None:
-        """A connection grows to a page cache of 2 MB: clients that read slowly must not add up to all memory. Results of one slice are never
-        refused: they are over before anyone waits. Raises Busy."""
+        """A connection grows to a page cache of 2 MB: clients that read slowly must not add up to all memory. Raises Busy.
+
+        Results of one slice are never refused: they are over before anyone waits.
+        """
         if len(self._long_scans) >= self._limits.scans_open_max:
             self._end_old_scans()
         if len(self._long_scans) >= self._limits.scans_open_max:

@@ -42,7 +42,9 @@ def appends(draw: st.DrawFn) -> AppendEntries:
     for place in range(draw(st.integers(0, 6))):
         term += draw(st.integers(0, 3))
         stamp += draw(st.integers(0, 1000))
-        entries.append(Entry(prev_index + 1 + place, term, stamp, draw(st.sampled_from(EntryKind)), draw(st.binary(max_size=1500))))
+        kind = draw(st.sampled_from(EntryKind))
+        data = Membership.of(draw(st.sets(ids, min_size=1))).to_bytes() if kind is EntryKind.MEMBERSHIP else draw(st.binary(max_size=1500))
+        entries.append(Entry(prev_index + 1 + place, term, stamp, kind, data))
     return AppendEntries(draw(ids), draw(ids), term + draw(st.integers(0, 2)), prev_index, prev_term, tuple(entries), draw(numbers))
 
 

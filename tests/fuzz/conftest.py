@@ -19,7 +19,7 @@ for _room in ("web", "replica", "storage"):
 from fuzz_tally import TALLIES, LogWatch  # noqa: E402 - the path comes first
 
 REQUESTS = 1_500
-MESSAGES = 3_000
+MESSAGES = 2_000
 SEED = 1
 SIEGE = 200
 

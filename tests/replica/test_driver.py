@@ -286,6 +286,27 @@ def test_a_leader_survives_whatever_is_carried_to_it(lonely: Lonely, unreadable:
     assert len([event for event in lonely.events if "cannot be read" in event]) == 1
 
 
+def test_what_waits_in_the_leaders_log_is_not_appended_again(lonely: Lonely) -> None:
+    """A node repeats what it hears nothing of: copies would fill the log just when it is slow."""
+    lonely.follow()
+    lead(lonely)
+    lonely.turn()
+    last = lonely.core.log.last_index
+    first, second = (encode_proposal(Proposal("3", 5, seq, 1, InitDatabase("d"))) for seq in (1, 2))
+    registers = [encode_proposal(Proposal("3", 0, 0, 0, Register("3", nonce))) for nonce in (7, 8)]
+    lonely.receive(Forward("1", "3", 2, (first, registers[0])))
+    assert lonely.core.log.last_index == last + 2
+    lonely.receive(Forward("1", "3", 2, (first, registers[0], second)))
+    assert lonely.core.log.last_index == last + 3
+    lonely.receive(Forward("1", "3", 2, (registers[1],)))
+    assert lonely.core.log.last_index == last + 4, "another start of the node registers anew"
+    lonely.receive(AppendResponse("1", "3", 2, last + 4, False, 0, 0))
+    lonely.turn()
+    assert lonely.core.applied_index == last + 4
+    lonely.receive(Forward("1", "3", 2, (first, registers[1])))
+    assert lonely.core.log.last_index == last + 5, "an applied write is forgotten here, and apply refuses the copy; a registration is known"
+
+
 def test_a_leader_drops_what_it_cannot_read_and_what_is_not_the_senders(lonely: Lonely) -> None:
     """No replica could apply the one; the other would let a node answer for another one."""
     lonely.follow()

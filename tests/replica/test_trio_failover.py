@@ -207,6 +207,24 @@ def test_a_restart_of_all_three_keeps_what_was_answered(trio: Cluster) -> None:
     trio.until(trio.agree)
 
 
+def test_a_node_that_comes_back_with_an_older_copy_of_its_disk_catches_up(trio: Cluster) -> None:
+    """It broke its word, and nothing can make up for that; but it must not stand there for ever because the leader counts on that word."""
+    node = trio.nodes["3"]
+    trio.settle()
+    node.crash()
+    old = node.store.crash()
+    node.start()
+    for number in range(5):
+        trio.done(trio.nodes["2"].insert(f"more-{number}"))
+    trio.until(trio.agree)
+    node.crash()
+    trio.run(0.1)  # its last messages have arrived: a stream brings none behind those of the next one
+    node.store = old
+    node.start()
+    trio.until(trio.agree)
+    assert node.local("more-4") is not None
+
+
 def test_a_message_that_is_lost_is_made_up_for_by_a_repetition(trio: Cluster) -> None:
     """The road from the follower to the leader is cut, the other direction is not: no stream is new, no leader changes."""
     trio.cuts.add(("3", "1"))

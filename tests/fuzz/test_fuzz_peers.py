@@ -1,0 +1,30 @@
+"""Malformed frames and impossible messages by the thousand."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz_messages import stream_of
+from fuzz_peers import HELD_BYTES_MAX, Liars, Streams
+from fuzz_tally import LogWatch, Tally
+
+
+def test_malformed_frames_close_their_stream_and_nothing_else(messages_count: int, seed: int) -> None:
+    streams = Streams(Tally("frames"))
+    for number in range(messages_count // 2):
+        stream = stream_of(seed, number)
+        try:
+            streams.play(seed, number, stream)
+        except Exception as error:
+            pytest.fail(f"--seed {seed}, stream {number} ({stream.kind}): {type(error).__name__}: {error}\n{stream.data.hex()}")
+    assert streams.held_bytes_max <= HELD_BYTES_MAX
+
+
+def test_impossible_messages_take_nothing_back(messages_count: int, seed: int, watch: LogWatch) -> None:
+    liars = Liars(seed, Tally("lies of peers"))
+    for number in range(messages_count // 3):
+        try:
+            liars.play(number)
+        except Exception as error:
+            pytest.fail(f"--seed {seed}, lie {number}: {type(error).__name__}: {error}")
+    watch.stop()
+    watch.assert_quiet("a message")
