@@ -48,6 +48,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     row_bytes_max: int = 1024 * 1024
     row_id_bytes_max: int = 1024
     columns_max: int = 1_000
+    indexes_max: int = 64  # of a table: each makes every write of a row dearer, on all nodes
     batch_rows_max: int = 10_000
     json_depth_max: int = 64
     head_bytes_max: int = 64 * 1024

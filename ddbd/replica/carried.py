@@ -12,10 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from ddbd.commands import Applied, Proposal, Register, decode_proposal
-from ddbd.errors import Refused
+from ddbd.errors import DdbError
 from ddbd.raft.types import NodeId
 
 Mark = tuple[NodeId, int, int]  # origin, boot, seq; of a registration: origin, 0, nonce
+
+
+class Foreign(DdbError):
+    """What a node carried is not its own, or nothing that can be read."""
+
+    code = "bad_frame"
 
 
 class Carried:
@@ -27,8 +33,9 @@ class Carried:
     def fresh(
         self, sender: NodeId, proposals: Sequence[bytes], term: int, registered: Callable[[NodeId], tuple[int, int] | None]
     ) -> dict[Mark, bytes]:
-        """Those that are not in the log yet, where `registered` tells a node's newest boot and nonce in the tables; call `appended` once they are. Raises Refused where they are not the sender's own or cannot be
-        read: no replica could apply them.
+        """Those that are not in the log yet; call `appended` once they are. `registered` tells a node's newest boot and nonce.
+
+        Raises Foreign where they are not the sender's own, or cannot be read: no replica could apply them.
         """
         if term != self._term:
             self._term = term
@@ -65,10 +72,10 @@ class Carried:
         try:
             decoded = [decode_proposal(raw) for raw in proposals]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise Refused("bad_frame", f"a proposal that cannot be read: {error}") from error
+            raise Foreign(f"a proposal that cannot be read: {error}") from error
         strangers = {proposal.origin for proposal in decoded} - {sender}
         if strangers:
-            raise Refused("bad_frame", f"proposals of {', '.join(sorted(strangers))}")
+            raise Foreign(f"proposals of {', '.join(sorted(strangers))}")
         return [_mark(proposal) for proposal in decoded]
 
 

@@ -34,7 +34,9 @@ class Comparing:
             low.add(driver.node_id)
         voters = core.membership.voters
         # A write needs room here and on a majority; what still fits goes to deletes and elections.
-        driver.is_disk_full = driver.node_id in low or 2 * len(low & set(voters)) >= len(voters)
+        driver.is_disk_full = 2 * len(low & set(voters)) >= len(voters)
+        if driver.node_id in low and not driver.is_disk_full:
+            driver.is_disk_full = not driver.hand_over()  # the others have room: one of them can go on
         matches = (
             (driver.node_id, core.log.saved_index),
             *((peer, progress.match_index) for peer, progress in core.leading.progress.items()),

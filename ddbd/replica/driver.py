@@ -22,8 +22,8 @@ from ddbd.raft.log import CacheLimits, RaftLog
 from ddbd.raft.messages import Forward, Message, Quarantine, StateCheck, StateReport
 from ddbd.raft.types import Entry, NodeId
 from ddbd.replica.audit import Audit
+from ddbd.replica.carried import Carried, Foreign
 from ddbd.replica.compaction import Compaction
-from ddbd.replica.carried import Carried
 from ddbd.replica.comparing import Comparing
 from ddbd.replica.promises import World
 from ddbd.replica.proposals import FORWARD_BYTES_MAX, Proposals
@@ -162,8 +162,8 @@ class Driver:
         self.wake()
 
     def accepts(self, command: AnyCommand) -> None:
-        """Raises Refused where the command needs space that is not there."""
-        if not isinstance(command, FREES_SPACE) and (self.is_disk_full or self.store.disk_low()):
+        """Raises Refused where the command needs space that is not there. A write needs room at the leader and on a majority, not here."""
+        if not isinstance(command, FREES_SPACE) and self.is_disk_full:
             raise Refused("disk_full", "the disk is nearly full; only deletes are taken until there is space again")
 
     # The turn.
@@ -249,8 +249,8 @@ class Driver:
             proposals = self.carried.fresh(message.sender, message.proposals, self.core.term, self.store.tables.registered)
             if proposals:
                 self.core.propose(list(proposals.values()), self._stamp(self.world.clock.seconds()))
-        except Refused as refused:
-            self.world.log_event(f"node {message.sender} carried {refused.detail}; they are dropped")
+        except Foreign as error:
+            self.world.log_event(f"node {message.sender} carried {error.detail}; they are dropped")
         except ProposalDropped:
             return
         else:
@@ -304,6 +304,25 @@ class Driver:
         self.carried.applied(results)
         self.proposals.applied(results, tables)
         self.comparing.applied(tables.applied_index)
+
+    def hand_over(self) -> bool:
+        """Gives leadership to the fittest of those that were heard lately. Returns whether that is under way now."""
+        core, leading = self.core, self.core.leading
+        if leading is None:
+            return False
+        if leading.transfer_to is not None:
+            return True
+
+        def may_lead(peer: NodeId) -> bool:
+            is_heard = leading.ticks - leading.progress[peer].acked_tick <= core.config.election_timeout_ticks
+            return is_heard and peer not in core.unfit
+
+        fit = [peer for peer in core.membership.voters if peer != self.node_id and may_lead(peer)]
+        best = max(fit, key=lambda peer: leading.progress[peer].match_index, default=None)
+        if best is None or not core.transfer(best):
+            return False
+        self.wake()
+        return True
 
     def quarantine(self, reason: str) -> None:
         """Serve no reads and lead nobody until a snapshot took the place of these tables. Survives a restart."""

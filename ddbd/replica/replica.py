@@ -267,25 +267,12 @@ class Replica:
         core = self._driver.core
         assert self._drained is not None, "nobody waits for the drain"
         if core.leading is not None and core.leading.transfer_to is None:
-            best = max(
-                (peer for peer in core.membership.voters if self._may_lead(peer)),
-                key=lambda peer: core.leading.progress[peer].match_index if core.leading is not None else 0,
-                default=None,
-            )
-            if best is not None and core.transfer(best):
-                self._driver.wake()
+            self._driver.hand_over()
         is_handed_over = not core.is_leader or len(core.membership.voters) == 1
         is_done = is_handed_over and self._driver.proposals.open_count == 0
         if is_done or self._driver.is_stopped or self._world.clock.seconds() >= self._drain_until:
             drained, self._drained = self._drained, None
             drained.callback(None)
-
-    def _may_lead(self, peer: NodeId) -> bool:
-        """A node that was heard lately."""
-        core = self._driver.core
-        if core.leading is None or peer == self.node_id or peer in core.unfit:
-            return False
-        return core.leading.ticks - core.leading.progress[peer].acked_tick <= core.config.election_timeout_ticks
 
     def halt(self) -> None:
         """The end: whoever still waits is told."""

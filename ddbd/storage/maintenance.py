@@ -196,7 +196,7 @@ def check_copy(path: str, meta: SnapshotMeta) -> None:
     except (apsw.Error, StorageFailed) as error:
         raise Corrupt(f"{path}: the snapshot cannot be read: {error}") from error
     if problems != [("ok",)]:
-        raise Corrupt(f"{path}: the snapshot is damaged: {' '.join(problems[0][0].split())}")  # SQLite says it in two lines
+        raise Corrupt(f"{path}: the snapshot is damaged: {' '.join(str(problems[0][0]).split())}")  # SQLite says it in two lines
     if found != meta:
         raise Corrupt(f"{path}: the snapshot is of entry {found.index} of term {found.term}, not {meta.index} of {meta.term}")
 

@@ -103,7 +103,8 @@ class SqliteBackend:
         self._execute = self._cursor.execute
         self._changes = self.connection.changes
         self._total_changes = self.connection.total_changes
-        self._dropped = [str(name) for (name,) in self.connection.execute("SELECT name FROM _dropped")]
+        with fatal(path):
+            self._dropped = [str(name) for (name,) in self.connection.execute("SELECT name FROM _dropped")]
 
     def guarded(self, call: Callable[[], Any]) -> Any:
         """Runs the call; what SQLite raises is fatal, and so is text that cannot be UTF-8."""

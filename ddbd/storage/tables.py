@@ -50,7 +50,7 @@ class SqliteTables:
         self._failed: Fatal | None = None
         self._closed = False
         self._backend = SqliteBackend(path)
-        self._machine = Machine(self._backend, limits, founders)
+        self._machine: Machine = self._backend.guarded(lambda: Machine(self._backend, limits, founders))
         self._idle: list[apsw.Connection] = []
         self._scans: set[SqliteScan] = set()
         self._long_scans: set[SqliteScan] = set()  # those of more than one slice

@@ -206,6 +206,9 @@ def _columns(fields: Fields) -> tuple[Column, ...]:
         if column.name.lower() in seen:
             raise Refused("invalid_name", f"columns names {column.name} twice; names compare without case, so give each once")
         seen.add(column.name.lower())
+    indexes = sum(column.index for column in columns)
+    if indexes > fields.limits.indexes_max:
+        raise Refused("invalid_value", f"columns has {indexes} with an index; a table has at most {fields.limits.indexes_max}")
     return columns
 
 

@@ -16,6 +16,8 @@ PROBLEM = "application/problem+json"
 # A refusal for which the client can do nothing. Everything else of 500 and above is a bug.
 UNAVAILABLE = {"no_leader": 503, "overloaded": 503, "not_ready": 503, "outcome_unknown": 504, "disk_full": 507}
 
+PEERS_CODES = ("bad_header", "other_node", "unknown_node", "other_cluster", "other_format")  # of /raft, which is not for clients
+
 
 class Answer(NamedTuple):
     status: int
@@ -121,6 +123,9 @@ def check_answer(answer: Answer) -> None:
     if answer.status < 300 or answer.status == 304:
         return
     assert answer.kind == PROBLEM, f"{answer.status} is a {answer.kind!r}"
+    if answer.code in PEERS_CODES:
+        assert answer.status < 500, answer
+        return
     for name in ("ddb-node", "ddb-term", "ddb-index", "cache-control", "x-content-type-options"):
         assert len(answer.fields.get(name, ())) == 1, f"{answer.status} has {answer.fields.get(name)} as {name}"
     if not answer.body:

@@ -29,6 +29,7 @@ ME = Identity(1, "cluster", "1", "", True)
 ROWS = 160
 CHECKPOINT_AT = 120  # entries; a multiple of BATCH
 BATCH = 4
+UNAPPLIED = 3 * BATCH  # only what is not applied may be lost with a torn tail
 REFUSALS = (Corrupt, StorageFailed, ConfigError)
 
 
@@ -59,7 +60,8 @@ def make_template(folder: Path) -> Truth:
     for at in range(0, len(entries), BATCH):
         batch = entries[at : at + BATCH]
         fired(store.log.save(HardState(1, "1", max(0, at)), batch))
-        store.tables.apply(batch)
+        if at < len(entries) - UNAPPLIED:
+            store.tables.apply(batch)
         if at == CHECKPOINT_AT:
             fired(store.tables.checkpoint())
     snapshot = fired(store.tables.snapshot())
@@ -99,6 +101,14 @@ class Files:
             path.write_bytes(self._damage(rng, path.read_bytes()))
             self.tally.kinds[kind] += 1
             self.tally.outcomes[f"{kind}: {self._open()}"] += 1
+        finally:
+            shutil.rmtree(self.work)
+
+    def reopen(self) -> None:
+        """The template as it is now, counted under `template`."""
+        shutil.copytree(self.template, self.work)
+        try:
+            self.tally.outcomes[f"template: {self._open()}"] += 1
         finally:
             shutil.rmtree(self.work)
 

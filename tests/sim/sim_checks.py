@@ -125,8 +125,18 @@ class Checks:
             self._commits(process)
         if core.applied_index != process.seen_applied:
             self._applies(process)
+        if core.leading is not None:
+            self._matches(process)
         if core.commit_index < len(self.committed) and core.is_leader:
             self._world.sometimes["a leader knew less than was committed"] += 1
+
+    def _matches(self, process: Process) -> None:
+        """No match index of a leader goes back, but where it begins to ask anew."""
+        for peer, progress in process.core.leading.progress.items():
+            known, index = process.seen_match.get(peer, (None, 0))
+            if known is progress and progress.match_index < index:
+                self._violate(process, f"match index of node {peer} went back {index} -> {progress.match_index}")
+            process.seen_match[peer] = (progress, progress.match_index)
 
     # Elections.
 

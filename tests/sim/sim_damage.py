@@ -23,6 +23,8 @@ class Damage:
         self._faults = faults
         self._world = world
         self._dice = dice
+        # With no other damage about, no demotion loses anything: then as many as come, also several at once.
+        self._spares_voters = bool(world.options.wipe_every or world.options.flip_every or world.options.rot_every)
         self._demotions: list[tuple[int, int, set[NodeId]]] = []  # (index, term, who) of changes that may still come to pass
         options = world.options
         faults.every(options.wipe_every, self._wipe)
@@ -88,7 +90,7 @@ class Damage:
             return
         voters = set(leader.core.membership.voters)
         who = set(self._dice.sample(sorted(voters), min(len(voters), self._dice.choice([1, 1, 2, 3]))))
-        if who != voters and self._can_spare(who):
+        if who != voters and (not self._spares_voters or self._can_spare(who)):
             leader.run(self._demote, leader, who)
 
     def _demote(self, leader: Process, who: set[NodeId]) -> None:

@@ -144,6 +144,7 @@ class Process:
         self.peers = SimPeers(self)
         self.carrier = SimCarrier(self)
         # What the checkers remember of it.
+        self.seen_match: dict[NodeId, tuple[Any, int]] = {}
         self.seen_term = self.seen_commit = self.seen_applied = self.led_term = 0
         options = world.options
         slow = 0.0 if world.network.is_healed else options.slow_share

@@ -71,7 +71,7 @@ def draw(seed: int) -> Options:
         clients=dice.choice([2, 3, 4, 5, 12]),
         keys=dice.randrange(1, 6),
         fault_seconds=dice.uniform(4, 10),
-        delay=dice.choice([0.0005, 0.002, 0.01, 0.03]),
+        delay=dice.choice([0.0005, 0.002, 0.002, 0.01, 0.01, 0.03, 0.1]),
         jitter=dice.choice([0.0, 0.001, 0.01, 0.06]),
         loss=few * maybe(0.4, 0.0, 0.15),
         duplication=few * maybe(0.3, 0.0, 0.2),

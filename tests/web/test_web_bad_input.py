@@ -230,10 +230,12 @@ def test_a_row_of_a_mebibyte_is_stored_and_a_larger_one_refused(node: Node) -> N
 
 def test_the_limits_of_the_config_count() -> None:
     small = Node(
-        config_of(Limits(batch_rows_max=2, columns_max=2, row_id_bytes_max=3, json_depth_max=4, row_bytes_max=20, body_bytes_max=100))
+        config_of(Limits(batch_rows_max=2, columns_max=2, indexes_max=1, row_id_bytes_max=3, json_depth_max=4, row_bytes_max=20, body_bytes_max=100))
     )
     small.post("/init_database", {"db_name": "d"})
     assert refused(small, "/create_table", {"table_name": "t", "columns": ["a", "b", "c"]}).code == "invalid_value"
+    indexed = [{"name": "a", "index": True}, {"name": "b", "index": True}]
+    assert refused(small, "/create_table", {"table_name": "t", "columns": indexed}).code == "invalid_value"
     assert small.post("/create_table", {"table_name": "t", "columns": ["a", "b"]}).status == 200
     assert refused(small, "/insert", {"table_name": "t", "rows": [{"data": {}}] * 3}).code == "invalid_value"
     assert refused(small, "/insert", {"table_name": "t", "row_id": "abcd", "data": {}}).code == "invalid_value"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo_kinds import Bug, in_simulator
 from zoo_plant import edited, replaced, together
-from zoo_plays import a_link_is_cut_for_good, a_log_that_nobody_reads, a_majority_is_wiped, watching_match
+from zoo_plays import a_link_is_cut_for_good, a_log_that_nobody_reads, a_majority_is_wiped
 from zoo_votes import UNRULY
 
 from ddbd import logsink
@@ -23,7 +23,7 @@ BUGS = (
             ("self.counted_index = max(self.counted_index, index)", "self.counted_index = index"),
         ),
         ("match index of node",),
-        watching_match(in_simulator(**UNRULY)),
+        in_simulator(**UNRULY),
     ),
     Bug(
         "19",

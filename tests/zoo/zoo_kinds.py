@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from zoo_plant import Plant, module_of, replaced
+from zoo_plant import Plant, module_of
 
 sim_world: Any = module_of("sim", "sim_world")
 sim_options: Any = module_of("sim", "sim_options")
@@ -28,19 +28,6 @@ def in_simulator(**options: Any) -> Play:
 
     def play(seed: int) -> None:
         sim_world.play(seed, sim_options.draw(seed)._replace(**options))
-
-    return play
-
-
-def in_daring_simulator(**options: Any) -> Play:
-    """Here any voters may be demoted together, as long as one is left. Only where no fault takes data away: then nothing can be lost."""
-    assert not any(options[name] for name in ("wipe_every", "flip_every", "rot_every", "fsync_fails_every")), options
-    dares = replaced(sim_damage.Damage, "_can_spare", lambda old: lambda self, more: True)
-    calm = in_simulator(**options)
-
-    def play(seed: int) -> None:
-        with dares():
-            calm(seed)
 
     return play
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo_kinds import Bug, in_daring_simulator, in_simulator
+from zoo_kinds import Bug, in_simulator
 from zoo_plant import edited, replaced, together
 from zoo_votes import PARTED
 
@@ -179,7 +179,7 @@ MEMBERS = (
             ("is_joint = target.voters != current.voters", "is_joint = False"),
         ),
         PARTED,
-        in_daring_simulator(**CHANGING),
+        in_simulator(**CHANGING),
     ),
     Bug(
         "17",
@@ -191,7 +191,7 @@ MEMBERS = (
             ("current.is_joint or raft.log.membership_index > raft.commit_index or ", ""),
         ),
         PARTED,
-        in_daring_simulator(**{**CHANGING, "nodes": 5, "clients": 1, "crash_every": 0.0, "cut_every": 1.5, "fault_seconds": 25.0}),
+        in_simulator(**{**CHANGING, "nodes": 5, "clients": 1, "crash_every": 0.0, "cut_every": 1.5, "fault_seconds": 25.0}),
     ),
     Bug(
         "18",

@@ -1,15 +1,14 @@
-"""Plays of their own: a link that is cut for good, a majority that is wiped, a log that nobody reads; and a watch over match indexes."""
+"""Plays of their own: a link that is cut for good, a majority that is wiped, and a log that nobody reads."""
 
 from __future__ import annotations
 
 import io
 import random
 import threading
-from contextlib import ExitStack
 from typing import Any
 
-from zoo_kinds import Play, sim_options, sim_world
-from zoo_plant import module_of, replaced
+from zoo_kinds import sim_options, sim_world
+from zoo_plant import module_of
 
 from ddbd.logsink import LogSink
 
@@ -97,32 +96,3 @@ def a_log_that_nobody_reads(seed: int) -> None:
     stream.goes_on.set()
     assert sink.drain(10.0), "the lines were never written"
     assert stream.getvalue() == "".join(lines), "lines are missing"
-
-
-class _MatchChecks(sim_checks.Checks):  # type: ignore[misc]
-    """No match index of a leader goes back, in one life of the follower (a lost disk begins a new one)."""
-
-    def __init__(self, world: Any) -> None:
-        super().__init__(world)
-        self._matches: dict[tuple[str, str], tuple[Any, int]] = {}
-
-    def after(self, process: Any) -> None:
-        super().after(process)
-        leading = process.core.leading
-        for peer, progress in leading.progress.items() if leading is not None else ():
-            known, index = self._matches.get((process.node.id, peer), (None, 0))
-            if known is progress and progress.match_index < index:
-                self._violate(process, f"match index of node {peer} went back {index} -> {progress.match_index}")
-            self._matches[process.node.id, peer] = (progress, progress.match_index)
-
-
-def watching_match(play: Play) -> Play:
-    """The simulator with one check more."""
-    watch = replaced(sim_world, "Checks", lambda old: _MatchChecks)
-
-    def watched(seed: int) -> None:
-        with ExitStack() as stack:
-            stack.enter_context(watch())
-            play(seed)
-
-    return watched
