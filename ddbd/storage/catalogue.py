@@ -14,6 +14,7 @@ from ddbd.storage.values import PLAIN, Stored, accepted_types, is_column_type, s
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RESERVED = ("row_id", "_version")
 COLUMNS_MAX = 1_000
+SHOWN_CHARS_MAX = 80  # of a client's text in a sentence
 
 _columns_decoder = msgspec.msgpack.Decoder(tuple[Column, ...])
 
@@ -90,8 +91,10 @@ def columns_from_bytes(data: bytes) -> tuple[Column, ...]:
 
 
 def unknown_column(table: Table, name: str) -> Refused:
+    """Sentences of apply go into the chained hash: never `!r`, whose escapes depend on the interpreter's version of Unicode."""
     names = ", ".join(column.name for column in table.columns)
-    return Refused("unknown_column", f"table {table.name} has no column {name!r}; its columns are {names}")
+    shown = name if len(name) <= SHOWN_CHARS_MAX else f"{name[:SHOWN_CHARS_MAX]}..."
+    return Refused("unknown_column", f"table {table.name} has no column {shown!a}; its columns are {names}")
 
 
 def _kind(value: Value) -> str:
@@ -112,13 +115,13 @@ def check_columns(columns: tuple[Column, ...]) -> None:
         if lower in seen:
             raise Refused("invalid_value", f"columns: {column.name} is given twice (names compare without case)")
         if not is_column_type(column.type):
-            raise Refused("invalid_value", f"columns: {column.name}: {column.type!r} is no type")
+            raise Refused("invalid_value", f"columns: {column.name}: {column.type!a} is no type")
         seen.add(lower)
 
 
 def check_name(what: str, name: str) -> None:
     if not NAME.fullmatch(name) or name.lower().startswith("sqlite_"):
-        raise Refused("invalid_name", f"{name!r} is no name of a {what}; use letters, digits and '_', 63 at most, no digit first")
+        raise Refused("invalid_name", f"{name!a} is no name of a {what}; use letters, digits and '_', 63 at most, no digit first")
 
 
 class Catalogue:
@@ -142,7 +145,7 @@ class Catalogue:
             return self.default
         found = self.databases.get(name.lower())
         if found is None:
-            raise Refused("database_not_found", f"there is no database {name!r}; create it with init_database")
+            raise Refused("database_not_found", f"there is no database {name!a}; create it with init_database")
         return found
 
     def table(self, db: str | None, name: str) -> Table:
@@ -152,7 +155,7 @@ class Catalogue:
             database = self.database(db)
         found = database.tables.get(name) or database.tables.get(name.lower())
         if found is None:
-            raise Refused("table_not_found", f"there is no table {name!r} in database {database.name}; create it with create_table")
+            raise Refused("table_not_found", f"there is no table {name!a} in database {database.name}; create it with create_table")
         return found
 
     def listing(self) -> list[tuple[str, list[TableInfo]]]:

@@ -122,7 +122,7 @@ class Effects:
     def _insert_many(self, table: Table, command: Insert, index: int) -> list[StoredRow]:
         by_id = {row_id: (row_id, index, *table.store(data)) for row_id, data in command.rows}
         if len(by_id) < len(command.rows) and not command.upsert:
-            raise Refused("row_exists", f"row {_first_twice(command)!r} is given twice in one insert")
+            raise Refused("row_exists", f"row {_first_twice(command)!a} is given twice in one insert")
         rows = [by_id[row_id] for row_id in sorted(by_id)]  # rising keys are several times as fast
         new = self._backend.insert_many(table, rows)
         if new < len(rows) and not command.upsert:
@@ -178,16 +178,16 @@ def _same_columns(table: Table, command: CreateTable) -> bool:
 
 
 def _row_exists(table: Table, row_id: str) -> Refused:
-    return Refused("row_exists", f"table {table.name} has a row {row_id!r} already; update it, or insert with upsert")
+    return Refused("row_exists", f"table {table.name} has a row {row_id!a} already; update it, or insert with upsert")
 
 
 def _row_not_found(table: Table, row_id: str) -> Refused:
-    return Refused("row_not_found", f"table {table.name} has no row {row_id!r}")
+    return Refused("row_not_found", f"table {table.name} has no row {row_id!a}")
 
 
 def _check_version(table: Table, command: Update | Delete, version: int) -> None:
     if command.if_version is not None and command.if_version != version:
-        raise Refused("version_mismatch", f"row {command.row_id!r} of table {table.name} has version {version}, not {command.if_version}")
+        raise Refused("version_mismatch", f"row {command.row_id!a} of table {table.name} has version {version}, not {command.if_version}")
 
 
 def _first_twice(command: Insert) -> str:

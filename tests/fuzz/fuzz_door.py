@@ -19,7 +19,7 @@ from fuzz_tally import Tally
 from web_client import PING, Connection, Node
 from web_twin import config_of
 
-from ddbd.commands import AnyCommand, InitDatabase, Proposal, decode_proposal, encode_proposal
+from ddbd.commands import AnyCommand, InitDatabase, Proposal, Register, decode_proposal, encode_proposal
 from ddbd.config import Limits
 from ddbd.raft.types import Entry, EntryKind
 from ddbd.storage.tables import SqliteTables
@@ -36,6 +36,7 @@ LIMITS = Limits(
     disk_reserve_bytes=0,
 )
 CASES_A_NODE = 300
+REGISTRATION = encode_proposal(Proposal("1", 0, 0, 0, Register("1", 1)))
 TYPED = [{"name": name, "type": kind} for name, kind in (("t", "text"), ("i", "integer"), ("r", "real"), ("b", "boolean"), ("j", "json"))]
 
 
@@ -53,17 +54,14 @@ class Watched:
             return apply(entries)
 
         twin.tables.apply = applied
-        self._remember(Entry(1, twin.term, 1_000, EntryKind.COMMAND, _registration()))
+        # The twin registered before anyone could watch.
+        self.entries.append(Entry(1, twin.term, 1_000, EntryKind.COMMAND, REGISTRATION))
         if flavour != "bare":
             self._fill()
         for _ in range(4):
             self.node.clock.advance(60)  # the connections of the filling are over
         self.open_before = self.node.site.connections  # the kit does not lose them
         self.looked_at = len(twin.commands)
-
-    def _remember(self, first: Entry) -> None:
-        """The twin registered before anyone could watch."""
-        self.entries.append(first)
 
     def _fill(self) -> None:
         node = self.node
@@ -88,12 +86,6 @@ class Watched:
                 assert tables.state_hash(index) == twin.tables.state_hash(index), f"the tables differ at index {index}"
             finally:
                 tables.close()
-
-
-def _registration() -> bytes:
-    from ddbd.commands import Register
-
-    return encode_proposal(Proposal("1", 0, 0, 0, Register("1", 1)))
 
 
 class Fuzzer:

@@ -1,7 +1,7 @@
 """A node's data directory with random damage in one file, opened again.
 
-Two answers are allowed: the store opens, and what it gives was given before (a prefix of the log, tables of that log); or it is refused with
-one sentence, as Corrupt, StorageFailed or ConfigError. `tests/power` says which cut must lose what; here it is damage of any kind, at
+Two answers are allowed: the store opens, and what it gives was given before (a prefix of the log, tables of that log); or it is refused
+with one sentence, as Corrupt, StorageFailed or ConfigError. `tests/power` says which cut must lose what; here it is damage of any kind, at
 volume: lengths of 4 GB, swapped blocks, files cut short.
 """
 
@@ -21,7 +21,7 @@ from ddbd.commands import Insert
 from ddbd.config import Limits
 from ddbd.errors import ConfigError, Corrupt, StorageFailed
 from ddbd.raft.types import Entry, HardState, SnapshotMeta
-from ddbd.storage.directory import Identity, open_store
+from ddbd.storage.directory import DiskStore, Identity, open_store
 from ddbd.storage.memory_tables import MemoryTables
 
 LIMITS = Limits(segment_bytes=8 * 1024, disk_reserve_bytes=0)
@@ -85,7 +85,11 @@ class Files:
         self.template = folder / "template"
         self.work = folder / "work"
         self.tally = tally
-        self.paths = sorted(path.relative_to(self.template) for path in self.template.rglob("*") if path.is_file() and path.name not in ("ballast", "tables.db-shm") and path.stat().st_size)
+        self.paths = sorted(
+            path.relative_to(self.template)
+            for path in self.template.rglob("*")
+            if path.is_file() and path.name not in ("ballast", "tables.db-shm") and path.stat().st_size
+        )
         self.newest = max(path for path in self.paths if path.suffix == ".seg")
 
     def play(self, seed: int, number: int) -> None:
@@ -139,11 +143,8 @@ class Files:
         finally:
             store.close()
 
-    def _compare(self, store: object) -> str:
+    def _compare(self, store: DiskStore) -> str:
         """What opens is what was."""
-        from ddbd.storage.directory import DiskStore
-
-        assert isinstance(store, DiskStore)
         truth, recovered, tables = self.truth, store.log.recovered, store.tables
         entries: Sequence[Entry] = store.log.read(recovered.base.index + 1, recovered.last_index + 1, 10**9) if recovered.last_index else ()
         assert tuple(entries) == truth.entries[recovered.base.index : recovered.last_index], "the log holds what was never logged"

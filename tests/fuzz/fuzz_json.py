@@ -6,8 +6,41 @@ import json
 import random
 from typing import Any
 
-NAMES = ("id", "name", "grade", "t", "i", "r", "b", "j", "row_id", "_version", "__proto__", "constructor", "ID", "sqlite_x", 'a"b', "a;--", "", "x" * 64)
-TEXTS = ("", "Ahmed", "'; DROP TABLE students; --", "<script>alert(1)</script>", "=1+1", "\u202eabc", "\0", "ü€😀", "a" * 300, "null", "1e5", "\r\n", "\ud7ff\ue000")
+NAMES = (
+    "id",
+    "name",
+    "grade",
+    "t",
+    "i",
+    "r",
+    "b",
+    "j",
+    "row_id",
+    "_version",
+    "__proto__",
+    "constructor",
+    "ID",
+    "sqlite_x",
+    'a"b',
+    "a;--",
+    "",
+    "x" * 64,
+)
+TEXTS = (
+    "",
+    "Ahmed",
+    "'; DROP TABLE students; --",
+    "<script>alert(1)</script>",
+    "=1+1",
+    "\u202eabc",
+    "\0",
+    "ü€😀",
+    "a" * 300,
+    "null",
+    "1e5",
+    "\r\n",
+    "\ud7ff\ue000",
+)
 
 # Each is refused wherever it stands in a body.
 UNSTORABLE = (
@@ -66,7 +99,11 @@ def value(rng: random.Random, depth: int = 0) -> Any:
     if kind == 2:
         return rng.choice((0.0, -0.0, 0.1, 1e308, 5e-324, -1.5, 1e15, rng.random()))
     if kind <= 6:
-        return rng.choice(TEXTS) if rng.random() < 0.8 else "".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(0xA0, 0xD800)))) for _ in range(8))
+        return (
+            rng.choice(TEXTS)
+            if rng.random() < 0.8
+            else "".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(0xA0, 0xD800)))) for _ in range(8))
+        )
     if kind == 7:
         return [value(rng, depth + 1) for _ in range(rng.randrange(4))]
     return {rng.choice(NAMES): value(rng, depth + 1) for _ in range(rng.randrange(4))}

@@ -11,10 +11,10 @@ from zlib import crc32
 import fuzz_bytes
 import msgspec
 
+from ddbd.cluster.wire import QUIET_FRAME, TYPES, FrameEncoder
 from ddbd.commands import InitDatabase, Insert, Proposal, Register, encode_proposal
 from ddbd.config import Limits
-from ddbd.cluster.wire import QUIET_FRAME, TYPES, FrameEncoder
-from ddbd.raft.messages import AppendEntries, Message, StateReport
+from ddbd.raft.messages import AppendEntries, Message
 from ddbd.raft.types import Entry, EntryKind, Membership, SnapshotMeta
 
 LIMITS = Limits(frame_bytes_max=1024, message_bytes_max=32 * 1024)
@@ -82,7 +82,13 @@ class Draw:
         for place in range(rng.choice((0, 1, 2, 6))):
             last = max(last, min(term, last + rng.choice((0, 0, 1)))) if rng.random() < 0.98 else self.number()
             kind = rng.choice((EntryKind.COMMAND, EntryKind.COMMAND, EntryKind.EMPTY, EntryKind.MEMBERSHIP))
-            data = self.data() if kind is EntryKind.COMMAND or rng.random() < 0.3 else b"" if kind is EntryKind.EMPTY else self.membership_bytes()
+            data = (
+                self.data()
+                if kind is EntryKind.COMMAND or rng.random() < 0.3
+                else b""
+                if kind is EntryKind.EMPTY
+                else self.membership_bytes()
+            )
             found.append(Entry(min(prev_index + 1 + place, 2**63 - 1), last, self.stamp + place, kind, data))
         if found and rng.random() < 0.1:
             rng.shuffle(found)
@@ -103,7 +109,14 @@ class Draw:
 # Frames.
 
 _HEADER = struct.Struct(">IIHBB")
-_GIANTS = (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01", b"\x91" * 900)
+_GIANTS = (
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\xdb\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\xc9\xff\xff\xff\xff\x01",
+    b"\x91" * 900,
+)
 
 
 def seal(body: bytes, kind: int, number: int = 1, flags: int = 3, length: int | None = None) -> bytes:
@@ -180,6 +193,3 @@ def lie(rng: random.Random, seen: Sequence[Message], core: Any, to: str, sender:
         return message._replace(entries=draw.entries(message.prev_index, message.prev_term, message.term))
     changed: Message = message._replace(**{name: draw.of(hints[name])})
     return changed
-
-
-__all__ = ["KINDS", "LIMITS", "Draw", "StateReport", "Stream", "lie", "seal", "stream_of"]

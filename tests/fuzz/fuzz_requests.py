@@ -65,20 +65,41 @@ def body_of(rng: random.Random, call: str) -> dict[str, Any]:
     data = {name: fuzz_json.value(rng) for name in rng.sample(("id", "name", "grade"), rng.randrange(4))}
     row = {"row_id": row_id, "data": data}
     version = {"if_version": rng.randrange(40)} if rng.random() < 0.5 else {}
-    columns = [rng.choice(("a", "b", {"name": "c", "type": "integer", "index": True}, {"name": "d", "type": "json"})), f"x{rng.randrange(3)}"]
+    columns = [
+        rng.choice(("a", "b", {"name": "c", "type": "integer", "index": True}, {"name": "d", "type": "json"})),
+        f"x{rng.randrange(3)}",
+    ]
     bodies: dict[str, dict[str, Any]] = {
         "init_database": {"db_name": rng.choice(("school", "other")), "user": "u", "password": "p", "host": "h"},
         "drop_database": {"db_name": rng.choice(("other", "absent"))},
         "create_table": {"table_name": rng.choice(("students", f"made{rng.randrange(3)}")), "columns": columns},
         "delete_table": {"table_name": f"made{rng.randrange(6)}"},
-        "insert": rng.choice(({"table_name": table, **row}, {"table_name": table, "rows": [row, {"data": data}]}, {"table_name": table, "upsert": True, **row})),
+        "insert": rng.choice(
+            (
+                {"table_name": table, **row},
+                {"table_name": table, "rows": [row, {"data": data}]},
+                {"table_name": table, "upsert": True, **row},
+            )
+        ),
         "update": {"table_name": table, "row_id": row_id, "new_data": data, **version},
         "delete_record": {"table_name": table, "row_id": row_id, **version},
     }
     return bodies[call]
 
 
-CALLS = ("init_database", "drop_database", "create_table", "create_table", "delete_table", "insert", "insert", "insert", "update", "update", "delete_record")
+CALLS = (
+    "init_database",
+    "drop_database",
+    "create_table",
+    "create_table",
+    "delete_table",
+    "insert",
+    "insert",
+    "insert",
+    "update",
+    "update",
+    "delete_record",
+)
 
 
 def write(rng: random.Random, body: bytes | None = None) -> Draft:
@@ -91,7 +112,14 @@ def write(rng: random.Random, body: bytes | None = None) -> Draft:
 
 
 def read(rng: random.Random) -> Draft:
-    targets = (b"/select?table=students", b"/select?table=students&row_id=1", b"/search?table=students&column=name&value=Ahmed", b"/status", b"/ping", b"/healthz")
+    targets = (
+        b"/select?table=students",
+        b"/select?table=students&row_id=1",
+        b"/search?table=students&column=name&value=Ahmed",
+        b"/status",
+        b"/ping",
+        b"/healthz",
+    )
     return Draft(rng.choice((b"GET", b"GET", b"GET", b"HEAD")), rng.choice(targets))
 
 
@@ -99,7 +127,9 @@ def load(rng: random.Random) -> Draft:
     kind = rng.choice(LOADS)
     draft = Draft(b"POST", b"/insert?table=" + rng.choice((b"students", b"typed", b"nowhere")), [HOST, (b"Content-Type", kind)])
     if kind == LOADS[1]:
-        draft.body = rng.choice((b"row_id,id,name\r\n", b"id\n", b"row_id,t,i,r,b,j\n")) + b"".join(_csv_line(rng) for _ in range(rng.randrange(6)))
+        draft.body = rng.choice((b"row_id,id,name\r\n", b"id\n", b"row_id,t,i,r,b,j\n")) + b"".join(
+            _csv_line(rng) for _ in range(rng.randrange(6))
+        )
     else:
         lines = [fuzz_json.text(rng, {"row_id": str(rng.randrange(99)), "name": fuzz_json.value(rng)}) for _ in range(rng.randrange(6))]
         draft.body = b"\n".join(lines)
@@ -149,7 +179,22 @@ def damaged_body(rng: random.Random) -> Case:
 
 
 def no_json(rng: random.Random) -> Case:
-    text = rng.choice((b"", b" ", b"[]", b"null", b'"x"', b"1", b"{} {}", b"{}x", '{"a":1}'.encode("utf-16"), b"\xef\xbb\xbf{}", b"[" * 20_000, b'{"a":' * 20_000))
+    text = rng.choice(
+        (
+            b"",
+            b" ",
+            b"[]",
+            b"null",
+            b'"x"',
+            b"1",
+            b"{} {}",
+            b"{}x",
+            '{"a":1}'.encode("utf-16"),
+            b"\xef\xbb\xbf{}",
+            b"[" * 20_000,
+            b'{"a":' * 20_000,
+        )
+    )
     return Case("no json", write(rng, text).bytes(rng), refuse=True)
 
 
@@ -190,7 +235,13 @@ def odd_field(rng: random.Random) -> Case:
 
 def foreign_origin(rng: random.Random) -> Case:
     """A page of another origin writes, as a form or a script can without asking first."""
-    foreign = ((b"Origin", b"http://evil.example"), (b"Origin", b"null"), (b"Origin", b"https://localhost:9"), (b"Sec-Fetch-Site", b"cross-site"), (b"Sec-Fetch-Site", b"same-site"))
+    foreign = (
+        (b"Origin", b"http://evil.example"),
+        (b"Origin", b"null"),
+        (b"Origin", b"https://localhost:9"),
+        (b"Sec-Fetch-Site", b"cross-site"),
+        (b"Sec-Fetch-Site", b"same-site"),
+    )
     draft = write(rng)
     draft.fields += [(b"Content-Type", b"text/plain"), rng.choice(foreign)]
     return Case("origin", draft.bytes(rng), refuse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import pytest
 from fuzz_files import Files
 from fuzz_tally import Tally, resident_bytes
 
@@ -22,7 +21,7 @@ def test_damaged_files_are_refused_in_one_sentence(messages_count: int, seed: in
             try:
                 files.play(seed, number)
             except Exception as error:
-                pytest.fail(f"--seed {seed}, file {number}: {type(error).__name__}: {error}")
+                raise AssertionError(f"--seed {seed}, file {number}: {type(error).__name__}: {error}") from error
             if number == count // 5:
                 warm_bytes = resident_bytes()
     assert resident_bytes() - warm_bytes < GROWTH_BYTES_MAX

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from fuzz_messages import stream_of
 from fuzz_peers import HELD_BYTES_MAX, Liars, Streams
 from fuzz_tally import LogWatch, Tally
@@ -15,7 +14,9 @@ def test_malformed_frames_close_their_stream_and_nothing_else(messages_count: in
         try:
             streams.play(seed, number, stream)
         except Exception as error:
-            pytest.fail(f"--seed {seed}, stream {number} ({stream.kind}): {type(error).__name__}: {error}\n{stream.data.hex()}")
+            raise AssertionError(
+                f"--seed {seed}, stream {number} ({stream.kind}): {type(error).__name__}: {error}\n{stream.data.hex()}"
+            ) from error
     assert streams.held_bytes_max <= HELD_BYTES_MAX
 
 
@@ -25,6 +26,6 @@ def test_impossible_messages_take_nothing_back(messages_count: int, seed: int, w
         try:
             liars.play(number)
         except Exception as error:
-            pytest.fail(f"--seed {seed}, lie {number}: {type(error).__name__}: {error}")
+            raise AssertionError(f"--seed {seed}, lie {number}: {type(error).__name__}: {error}") from error
     watch.stop()
     watch.assert_quiet("a message")

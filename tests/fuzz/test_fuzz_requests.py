@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from fuzz_door import LIMITS, Fuzzer
 from fuzz_requests import Case, case_of
 from fuzz_tally import LogWatch, Tally, resident_bytes
@@ -22,7 +21,9 @@ def play(fuzzer: Fuzzer, number: int, case: Case, watch: LogWatch) -> None:
         fuzzer.play(number, case)
         watch.assert_quiet("a request")
     except Exception as error:
-        pytest.fail(f"--seed {fuzzer.seed}, request {number} ({case.kind}): {type(error).__name__}: {error}\n{case.data!r}")
+        raise AssertionError(
+            f"--seed {fuzzer.seed}, request {number} ({case.kind}): {type(error).__name__}: {error}\n{case.data!r}"
+        ) from error
 
 
 def test_malformed_requests_are_refused_in_order(requests_count: int, seed: int, watch: LogWatch) -> None:

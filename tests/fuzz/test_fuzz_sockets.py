@@ -51,7 +51,9 @@ def test_malformed_requests_over_tcp_leave_a_node_that_serves(node: LocalNode, r
     count, tally = requests_count // 5, Tally("HTTP over TCP")
     before = node_bytes(node.pid)
     # Other cases than those in memory: the numbers go on behind them.
-    asyncio.run(play_all(node.port, seed, ((number, case_of(seed, number)) for number in range(requests_count, requests_count + count)), tally))
+    asyncio.run(
+        play_all(node.port, seed, ((number, case_of(seed, number)) for number in range(requests_count, requests_count + count)), tally)
+    )
     assert call(node.address, "POST", "/insert", {"table_name": "students", "data": {"name": "later"}}).ok
     grown = node_bytes(node.pid) - before
     tally.notes.append(f"the node grew by {grown >> 20} MiB")
@@ -70,6 +72,11 @@ def siege(port: int, count: int) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def part_ms(times: list[float], percent: int) -> float:
+    """Of sorted seconds."""
+    return times[len(times) * percent // 100] * 1_000
+
+
 def test_slow_clients_are_hung_up_on_and_others_are_served(node: LocalNode, siege_count: int) -> None:
     """The ratio is printed, not judged: it belongs to the machine. That the deadlines are absolute is judged."""
     tally = Tally("siege")
@@ -83,12 +90,11 @@ def test_slow_clients_are_hung_up_on_and_others_are_served(node: LocalNode, sieg
         said, _ = process.communicate("")
     besieged.sort()
     told = json.loads(said)
-    p50, p99 = (lambda times: times[len(times) // 2]), (lambda times: times[len(times) * 99 // 100])
     tally.kinds["held connections"] = siege_count
     tally.outcomes.update(told["ended"])
     tally.notes.append(
-        f"p50 {p50(calm) * 1e3:.2f} -> {p50(besieged) * 1e3:.2f} ms, p99 {p99(calm) * 1e3:.2f} -> {p99(besieged) * 1e3:.2f} ms, "
-        f"ratio {p99(besieged) / p99(calm):.2f}; longest {told['longest']}"
+        f"p50 {part_ms(calm, 50):.2f} -> {part_ms(besieged, 50):.2f} ms, p99 {part_ms(calm, 99):.2f} -> {part_ms(besieged, 99):.2f} ms, "
+        f"ratio {part_ms(besieged, 99) / part_ms(calm, 99):.2f}; longest {told['longest']}"
     )
     for kind, seconds in (("idle", HEAD_SECONDS), ("head", HEAD_SECONDS), ("body", BODY_SECONDS)):
         assert told["ended"][kind], f"nobody was hung up on: {kind}"
