@@ -99,9 +99,9 @@ def _has_history(path: Path) -> bool:
     return log.is_dir() and any(log.iterdir())
 
 
-def write_identity(path: Path, identity: Identity) -> None:
+def write_identity(path: Path, identity: Identity, disk: Disk | None = None) -> None:
     """Atomic and on the platter when it returns; makes the directory. Raises StorageFailed."""
-    disk = RealDisk()
+    disk = disk or RealDisk()
     try:
         disk.make_dir(str(path))
         write_atomically(disk, str(path), IDENTITY, msgspec.json.format(msgspec.json.encode(_Written.of(identity))) + b"\n")
@@ -150,6 +150,7 @@ class DiskStore:
         self._limits = limits
         self._reactor = reactor
         self._clock = clock
+        self._disk = disk
         self._founders = founders
         self._lock = lock
         self._threads = threads_for(reactor, "install")
@@ -178,7 +179,7 @@ class DiskStore:
             elif item.name.startswith("incoming."):
                 item.unlink()
         (self._path / "outgoing").mkdir()
-        RealDisk().sync_dir(str(self._path))
+        self._disk.sync_dir(str(self._path))
 
     def _open_tables(self, generation: int) -> SqliteTables:
         folder = self._folder(generation)
@@ -186,10 +187,9 @@ class DiskStore:
         if not (folder / "tables.db").exists() and recovered.base.index > 0:
             raise Corrupt(f"{folder}: the tables are missing, and the log begins only at {recovered.base.index + 1}")
         folder.mkdir(exist_ok=True)
-        disk = RealDisk()
         tables = self._tables_at(folder)
-        disk.sync_dir(str(folder))
-        disk.sync_dir(str(self._path))
+        self._disk.sync_dir(str(folder))
+        self._disk.sync_dir(str(self._path))
         try:
             check_together(recovered, tables.applied_index)
             at = tables.applied_index
@@ -231,12 +231,11 @@ class DiskStore:
         self._checked = None
         generation = self._next_generation()
         folder = self._folder(generation)
-        disk = RealDisk()
         try:
             folder.mkdir()
-            os.rename(path, folder / "tables.db")
-            disk.sync_dir(str(folder))
-            disk.sync_dir(str(self._path))
+            self._disk.rename(path, str(folder / "tables.db"))
+            self._disk.sync_dir(str(folder))
+            self._disk.sync_dir(str(self._path))
         except OSError as error:
             raise StorageFailed(f"{folder}: the snapshot cannot be installed: {error}") from error
         fresh = self._tables_at(folder)
@@ -263,7 +262,7 @@ class DiskStore:
     def mark_suspect(self) -> None:
         try:
             self._suspect().touch()
-            RealDisk().sync_dir(str(self._suspect().parent))
+            self._disk.sync_dir(str(self._suspect().parent))
         except OSError as error:
             raise StorageFailed(f"{self._suspect()}: cannot be written: {error}") from error
 
@@ -313,10 +312,11 @@ def open_store(
             f"{' in life ' + there.life if there.life else ''}, not to node {identity.node_id} of cluster {identity.cluster_id}"
         )
     held = lock or DirectoryLock(path)
+    disk = disk or RealDisk()
     try:
         if there is None or there != identity:
-            write_identity(path, identity)
-        return DiskStore(path, identity, limits, reactor, clock, disk or RealDisk(), founders, held)
+            write_identity(path, identity, disk)
+        return DiskStore(path, identity, limits, reactor, clock, disk, founders, held)
     except OSError as error:
         held.release()
         raise StorageFailed(f"{path}: {error}") from error

@@ -58,17 +58,14 @@ class RealFile:
         self._fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
 
     def read(self, offset: int, size: int) -> bytes:
-        data = os.pread(self._fd, size, offset)
-        while len(data) < size:
-            more = os.pread(self._fd, size - len(data), offset + len(data))
-            if not more:
-                break
+        data = b""
+        while len(data) < size and (more := os.pread(self._fd, size - len(data), offset + len(data))):
             data += more
         return data
 
     def write(self, offset: int, data: bytes) -> None:
-        done = os.pwrite(self._fd, data, offset)
-        while done < len(data):  # rare: a signal, or the disk just became full
+        done = 0
+        while done < len(data):  # more than once is rare: a signal, or the disk just became full
             done += os.pwrite(self._fd, data[done:], offset + done)
 
     def allocate(self, size: int) -> None:

@@ -192,8 +192,7 @@ def _check_version(table: Table, command: Update | Delete, version: int) -> None
 
 def _first_twice(command: Insert) -> str:
     seen: set[str] = set()
-    for row_id, _ in command.rows:
-        if row_id in seen:
-            return row_id
+    row_ids = (row_id for row_id, _ in command.rows)
+    while (row_id := next(row_ids)) not in seen:
         seen.add(row_id)
-    raise AssertionError("no row is given twice")
+    return row_id

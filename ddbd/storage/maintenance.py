@@ -46,12 +46,19 @@ def meta_of(progress: Progress) -> SnapshotMeta:
 class Checkpoints:
     """`place()` says what is applied now."""
 
-    def __init__(self, path: str, writer: apsw.Connection, threads: Threads, place: Callable[[], SnapshotMeta]) -> None:
+    def __init__(
+        self,
+        path: str,
+        writer: apsw.Connection,
+        threads: Threads,
+        place: Callable[[], SnapshotMeta],
+        seal: WalSeal | None = None,
+    ) -> None:
         self._path = path
         self._writer = writer
         self._threads = threads
         self._place = place
-        self._seal = WalSeal(f"{path}-wal")
+        self._seal = seal or WalSeal(f"{path}-wal")
         self._own: apsw.Connection | None = None
         self._waiting: list[Deferred[SnapshotMeta]] | None = None  # None: none under way
         self.durable: SnapshotMeta | None = None  # None: not known yet in this run

@@ -111,6 +111,16 @@ def replay(disk: Disk, folder: str) -> Replay:
     for name in leftovers:
         disk.unlink(f"{folder}/{name}")
     files = {int(match[1]): disk.open(f"{folder}/{match[0]}") for match in map(_NAME.fullmatch, names) if match}
+    try:
+        _replay_files(disk, folder, files, result)
+    except BaseException:
+        for file in files.values():
+            file.close()
+        raise
+    return result
+
+
+def _replay_files(disk: Disk, folder: str, files: dict[int, DiskFile], result: Replay) -> None:
     first = max((_first_of(segment_name(number), number, file) for number, file in files.items()), default=0)
     for number in sorted(files):
         if number < first:  # the power went while these were dropped
@@ -119,7 +129,6 @@ def replay(disk: Disk, folder: str) -> Replay:
             disk.sync_dir(folder)
     for number, file in files.items():
         result.segment(segment_name(number), number, file, newest=number == max(files))
-    return result
 
 
 def _first_of(name: str, number: int, file: DiskFile) -> int:

@@ -95,6 +95,25 @@ def check_seal(wal: str) -> None:
     raise Corrupt(f"{wal}: damaged where a checkpoint had read it, so the tables may mix two moments; restore this node from its peers")
 
 
+def check_whole(path: str, pages: int, page_bytes: int, frames: int) -> None:
+    """Of a file that SQLite takes to have so many pages, and a WAL of which it believes so many frames. Raises Corrupt.
+
+    SQLite reads zeros where the file ends too early, and checks no checksum then. After a power cut in a checkpoint it may end early, but
+    each page that it lacks is in the WAL.
+    """
+    whole = os.path.getsize(path) // page_bytes
+    if whole >= pages:
+        return
+    lacking = set(range(whole + 1, pages + 1))
+    if frames:
+        with open(f"{path}-wal", "rb") as file:
+            for frame in range(frames):
+                file.seek(HEADER_BYTES + frame * (FRAME_HEAD_BYTES + page_bytes))
+                lacking.discard(int.from_bytes(file.read(4), "big"))
+    if lacking:
+        raise Corrupt(f"{path}: it ends before page {min(lacking)} of {pages}; the tables are damaged, restore this node from its peers")
+
+
 def _read(path: Path) -> Sealed:
     content = path.read_bytes()
     data = content[_CRC_BYTES:]

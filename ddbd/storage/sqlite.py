@@ -64,6 +64,17 @@ def read_connection(path: str) -> apsw.Connection:
     return connection
 
 
+def reserved_bytes(path: str) -> int:
+    """In each page, as the file says. (A connection that asked for some is told its own wish where the file has fewer.)"""
+    with fatal(path):
+        connection = read_connection(path)
+        try:
+            connection.pragma("schema_version")  # reads the header
+            return connection.reserve_bytes()
+        finally:
+            connection.close()
+
+
 @contextmanager
 def fatal(path: str) -> Iterator[None]:
     """Whatever SQLite raises here is no function of a command: the process has to stop."""
@@ -75,8 +86,6 @@ def fatal(path: str) -> Iterator[None]:
 
 def as_fatal(path: str, error: BaseException) -> Fatal:
     """What a page's wrong checksum looks like is an I/O error with a code of its own."""
-    if isinstance(error, Fatal):
-        return error
     extended = getattr(error, "extendedresult", 0)
     rotten = (apsw.SQLITE_IOERR_DATA, apsw.SQLITE_IOERR_CORRUPTFS)
     if isinstance(error, apsw.CorruptError | apsw.NotADBError) or extended in rotten:

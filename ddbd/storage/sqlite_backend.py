@@ -20,8 +20,8 @@ import msgspec
 from ddbd.errors import Corrupt
 from ddbd.storage.backend import YOUNG, Kept, Progress
 from ddbd.storage.catalogue import Catalogue, Database, Table, columns_from_bytes
-from ddbd.storage.seal import check_seal
-from ddbd.storage.sqlite import RESERVED_BYTES, as_fatal, connect, fatal
+from ddbd.storage.seal import check_seal, check_whole
+from ddbd.storage.sqlite import RESERVED_BYTES, as_fatal, connect, fatal, reserved_bytes
 from ddbd.storage.values import StoredRow
 from ddbd.storage.windows import Window
 
@@ -95,9 +95,13 @@ class SqliteBackend:
         check_seal(f"{path}-wal")
         # `create` also where it is there: a power cut may have left it without content, and then its pages get their checksums now.
         self.connection = connect(path, create=True)
+        with fatal(path):
+            pages, page_bytes = int(self.connection.pragma("page_count")), int(self.connection.pragma("page_size"))
+            frames = self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
+            check_whole(path, pages, page_bytes, frames)
         with fatal(path), self.connection:
             self.connection.execute(_SCHEMA)
-        if self.connection.reserve_bytes() != RESERVED_BYTES:
+        if reserved_bytes(path) != RESERVED_BYTES:
             raise Corrupt(f"{path}: the pages have no checksums; the tables are damaged, restore this node from its peers")
         self._cursor = self.connection.cursor()
         self._execute = self._cursor.execute

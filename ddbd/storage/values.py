@@ -44,10 +44,11 @@ def is_column_type(name: str) -> bool:
 
 
 def store(value: Value, column: str) -> Stored:
-    """Raises Refused for what no column can hold. The door refuses it as well; a replica must not stumble if it did not."""
+    """Of anything but text and null, which are PLAIN.
+
+    Raises Refused for what no column can hold. The door refuses it as well; a replica must not stumble if it did not.
+    """
     kind = type(value)
-    if kind is str or value is None:
-        return value  # type: ignore[no-any-return]
     if kind is int:
         if not INTEGER_MIN <= value <= INTEGER_MAX:
             raise Refused("invalid_value", f"column {column}: {value} is no integer of 64 bits")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import struct
 import typing
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -262,3 +264,57 @@ def test_an_unknown_kind_of_entry_is_refused() -> None:
 def test_a_type_that_does_not_exist_is_refused() -> None:
     with pytest.raises(WireError, match="no message of type 200"):
         decode(200, b"")
+
+
+# Frames and entries that nobody sends.
+
+
+def crafted(piece: bytes, number: int, flags: int, kind: int, chain: int = 0) -> tuple[bytes, int]:
+    """A frame with a good checksum, and that checksum."""
+    behind = struct.pack(">IHBB", len(piece), number, flags, kind) + piece
+    crc = crc32(behind, chain)
+    return struct.pack(">I", crc) + behind, crc
+
+
+def test_a_frame_that_says_nothing_has_no_body() -> None:
+    assert FrameDecoder(SMALL).feed(crafted(b"", 0, 3, 0)[0]) == []
+    with pytest.raises(WireError, match="quiet frame has a body"):
+        FrameDecoder(SMALL).feed(crafted(b"x", 0, 3, 0)[0])
+
+
+@pytest.mark.parametrize(("flags", "kind", "piece"), [(4, 5, b"x"), (0, 6, b"x"), (0, 5, b""), (2, 5, b""), (6, 5, b"x")])
+def test_a_piece_with_unknown_flags_another_type_or_no_content_is_refused(flags: int, kind: int, piece: bytes) -> None:
+    decoder = FrameDecoder(SMALL)
+    first, chain = crafted(b"\x94", 1, 1, 5)
+    assert decoder.feed(first) == []
+    with pytest.raises(WireError, match="unknown flags, another type than its message, or no content"):
+        decoder.feed(crafted(piece, 1, flags, kind, chain)[0])
+
+
+def test_messages_in_pieces_hold_no_more_than_twice_the_longest_one_together() -> None:
+    encoder, decoder = FrameEncoder(SMALL), FrameDecoder(SMALL)
+    begun = [encoder.frames(Forward("1", "2", 3, (b"x" * 15_000,)))[:-1] for _ in range(3)]
+    for frames in begun[:2]:
+        decoder.feed(b"".join(frames))
+    assert decoder.held_bytes <= 2 * SMALL.message_bytes_max
+    with pytest.raises(WireError, match="hold more than 32768 bytes"):
+        decoder.feed(b"".join(begun[2]))
+    assert decoder.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "entry 11 is no membership"),
+        (b"7", "entry 11 is no membership"),
+        (b"[" * 100_000, "entry 11 is no membership"),
+        (b"[[1], [], [], []]", "names something else than nodes"),
+        (Membership(()).to_bytes(), "entry 11 is a membership without voters"),
+    ],
+    ids=["empty", "number", "deep", "numbers for names", "no voters"],
+)
+def test_an_entry_that_is_no_membership_for_anyone_is_refused(data: bytes, why: str) -> None:
+    entries = (Entry(11, 7, 0, EntryKind.MEMBERSHIP, data),)
+    body = body_of("1", "2", 7, 10, 1, [list(each) for each in entries], 0)
+    with pytest.raises(WireError, match=why):
+        decode(3, body)

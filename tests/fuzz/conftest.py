@@ -1,4 +1,4 @@
-"""`pytest tests/fuzz --fuzz-requests 10000 --fuzz-messages 10000 --seed 7` tries so many; the same seed tries the same ones again.
+"""`pytest tests/fuzz --fuzz-requests 10000 --fuzz-messages 10000 --fuzz-seed 7` tries so many; the same seed tries the same ones again.
 
 From the root (`pytest` alone) this file is read too late to add options; the defaults stand then, and take a few seconds.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,8 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fuzz-requests", type=int, default=REQUESTS, help="how many malformed HTTP requests are sent")
     group.addoption("--fuzz-messages", type=int, default=MESSAGES, help="how many malformed peer messages and files are tried")
     group.addoption("--fuzz-siege", type=int, default=SIEGE, help="how many idle or dripping connections lay siege to a node")
-    with suppress(ValueError):  # the simulator has it too, where both are played
-        group.addoption("--seed", type=int, default=None, help="the seed of everything that is drawn")
+    group.addoption("--fuzz-seed", type=int, default=SEED, help="the seed of everything that is drawn")
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +48,7 @@ def siege_count(pytestconfig: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
-    given = pytestconfig.getoption("--seed", None)
-    return SEED if given is None else int(given)
+    return int(pytestconfig.getoption("--fuzz-seed", SEED))
 
 
 @pytest.fixture

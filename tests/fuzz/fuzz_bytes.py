@@ -33,8 +33,8 @@ def overwrite(rng: random.Random, data: bytes) -> bytes:
 
 def number(rng: random.Random, data: bytes) -> bytes:
     """A length somewhere becomes absurd."""
-    at, order = rng.randrange(len(data) + 1), rng.choice(("big", "little"))
-    return data[:at] + rng.choice(LENGTHS).to_bytes(4, order) + data[at + 4 :]
+    at, length = rng.randrange(len(data) + 1), rng.choice(LENGTHS).to_bytes(4, "big")
+    return data[:at] + rng.choice((length, length[::-1])) + data[at + 4 :]
 
 
 def truncate(rng: random.Random, data: bytes) -> bytes:

@@ -27,7 +27,7 @@ async def play_all(port: int, seed: int, cases: Iterator[tuple[int, Case]], tall
             try:
                 await _play(port, random.Random(f"socket {seed} {number}"), case, tally)
             except AssertionError as error:
-                raise AssertionError(f"--seed {seed}, request {number} ({case.kind}): {error}\n{case.data!r}") from error
+                raise AssertionError(f"--fuzz-seed {seed}, request {number} ({case.kind}): {error}\n{case.data!r}") from error
 
     await asyncio.gather(*[worker() for _ in range(AT_ONCE)])
 

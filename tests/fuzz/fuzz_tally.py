@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
+from zope.interface import implementer
 
 TALLIES: list[Tally] = []
 
@@ -33,6 +34,7 @@ class Tally:
         return f"fuzz {self.title}: {self.total} tried ({kinds}); {len(self.outcomes)} outcomes: {outcomes}{more}"
 
 
+@implementer(ILogObserver)
 class LogWatch:
     """Twisted's log: whatever is logged as a failure is a bug that a client met."""
 
@@ -41,13 +43,13 @@ class LogWatch:
         self.lines = 0
 
     def start(self) -> None:
-        globalLogPublisher.addObserver(self._heard)
+        globalLogPublisher.addObserver(self)
 
     def stop(self) -> None:
         gc.collect()  # an unhandled error of a Deferred is logged when the Deferred goes
-        globalLogPublisher.removeObserver(self._heard)
+        globalLogPublisher.removeObserver(self)
 
-    def _heard(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: dict[str, Any]) -> None:
         self.lines += 1
         failure = event.get("log_failure")
         if failure is not None:

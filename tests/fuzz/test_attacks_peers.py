@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -177,3 +178,14 @@ def test_a_damaged_snapshot_is_refused_in_one_line(files: Files) -> None:
             assert "\n" not in str(raised.value)
     finally:
         store.close()
+
+
+def test_a_log_that_is_refused_leaves_no_file_open(files: Files) -> None:
+    path = files.template / next(path for path in files.paths if path.suffix == ".seg")
+    path.write_bytes(b"\0" + path.read_bytes()[1:])
+    files.reopen()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        files.reopen()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert files.tally.outcomes == {"template: Corrupt": 4}

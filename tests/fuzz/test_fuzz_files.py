@@ -21,7 +21,7 @@ def test_damaged_files_are_refused_in_one_sentence(messages_count: int, seed: in
             try:
                 files.play(seed, number)
             except Exception as error:
-                raise AssertionError(f"--seed {seed}, file {number}: {type(error).__name__}: {error}") from error
+                raise AssertionError(f"--fuzz-seed {seed}, file {number}: {type(error).__name__}: {error}") from error
             if number == count // 5:
                 warm_bytes = resident_bytes()
     assert resident_bytes() - warm_bytes < GROWTH_BYTES_MAX

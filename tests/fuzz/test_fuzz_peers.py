@@ -15,7 +15,7 @@ def test_malformed_frames_close_their_stream_and_nothing_else(messages_count: in
             streams.play(seed, number, stream)
         except Exception as error:
             raise AssertionError(
-                f"--seed {seed}, stream {number} ({stream.kind}): {type(error).__name__}: {error}\n{stream.data.hex()}"
+                f"--fuzz-seed {seed}, stream {number} ({stream.kind}): {type(error).__name__}: {error}\n{stream.data.hex()}"
             ) from error
     assert streams.held_bytes_max <= HELD_BYTES_MAX
 
@@ -26,6 +26,6 @@ def test_impossible_messages_take_nothing_back(messages_count: int, seed: int, w
         try:
             liars.play(number)
         except Exception as error:
-            raise AssertionError(f"--seed {seed}, lie {number}: {type(error).__name__}: {error}") from error
+            raise AssertionError(f"--fuzz-seed {seed}, lie {number}: {type(error).__name__}: {error}") from error
     watch.stop()
     watch.assert_quiet("a message")

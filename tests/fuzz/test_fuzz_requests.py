@@ -22,7 +22,7 @@ def play(fuzzer: Fuzzer, number: int, case: Case, watch: LogWatch) -> None:
         watch.assert_quiet("a request")
     except Exception as error:
         raise AssertionError(
-            f"--seed {fuzzer.seed}, request {number} ({case.kind}): {type(error).__name__}: {error}\n{case.data!r}"
+            f"--fuzz-seed {fuzzer.seed}, request {number} ({case.kind}): {type(error).__name__}: {error}\n{case.data!r}"
         ) from error
 
 

@@ -39,3 +39,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     option = metafunc.config.getoption
     seed, first, rounds = option("--seed", None), option("--first-seed", 0), option("--rounds", ROUNDS)
     metafunc.parametrize("seed", range(first, first + rounds) if seed is None else [seed])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    module = sys.modules.get("test_rounds")
+    rounds = [] if module is None else module.rounds
+    if rounds:
+        kinds = {step.fault.name for played in rounds for step in played.steps if not step.skipped}
+        operations = [operation for played in rounds for operation in played.operations]
+        acknowledged = sum(each.is_write and each.outcome == "ok" for each in operations)
+        gap, back = max(played.longest_gap[0] for played in rounds), max(played.back_seconds for played in rounds)
+        terminalreporter.write_line(
+            f"nemesis: {len(rounds)} rounds, {len(kinds)} kinds of faults, {len(operations):,} operations, {acknowledged:,} writes "
+            f"acknowledged, {sum(len(played.findings) for played in rounds)} findings; longest time without an "
+            f"acknowledged write {gap:.1f} s, all nodes back {back:.1f} s after the last fault at the latest"
+        )

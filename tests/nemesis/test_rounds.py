@@ -11,7 +11,9 @@ import nemesis_space
 import pytest
 from nemesis_history import OK
 from nemesis_plan import kinds
-from nemesis_round import CORNERS, play
+from nemesis_round import CORNERS, Round, play
+
+rounds: list[Round] = []  # for the closing line
 
 MEET_ALL_KINDS = 9  # rounds; see `nemesis_plan`
 
@@ -41,6 +43,7 @@ def test_nothing_is_lost_or_stale_and_all_come_back(seed: int, seconds: float, r
         pytest.skip(reason)
     folder = tmp_path / f"seed-{seed}"
     played = play(seed, seconds, folder)
+    rounds.append(played)
     report = played.report(folder)
     sys.stdout.write(f"\n{report}\n")
     reached |= played.reached

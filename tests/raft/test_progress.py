@@ -96,6 +96,14 @@ def test_nothing_is_sent_to_a_follower_that_waits_for_a_snapshot() -> None:
     assert (progress.pace, progress.next_index, progress.snapshot_index) == (Pace.REPLICATE, 21, 0)
 
 
+def test_a_snapshot_of_the_very_first_entry_is_one_too() -> None:
+    progress = Progress(1, 0)
+    progress.to_snapshot()
+    progress.snapshot_index = 1
+    assert progress.accepted(1)
+    assert (progress.pace, progress.next_index) == (Pace.REPLICATE, 2)
+
+
 def test_what_does_not_count_moves_only_the_match() -> None:
     progress = replicating()
     assert progress.accepted(8, counts=False)

@@ -185,6 +185,22 @@ def test_a_snapshot_keeps_what_follows_it_where_it_matches(index: int, term: int
     assert (log.base.index, log.last_index, log.saved_index >= index) == (index, last_index, True)
 
 
+def test_a_snapshot_vouches_for_entries_that_were_not_saved_yet() -> None:
+    """They are in the tables, which are on the disk; only what follows is still to be saved."""
+    kept = Kept(entry(1))
+    kept.append(entry(2), entry(3), entry(4))
+    kept.log.install(SnapshotMeta(3, 1, 0, THREE), 0)
+    assert (kept.log.base.index, kept.log.saved_index) == (3, 3)
+    assert kept.log.unsaved() == (entry(4),)
+
+
+def test_the_last_entry_of_a_term_is_not_looked_for_beyond_a_thousand_entries() -> None:
+    log = Kept(*[entry(index, term=1 if index <= 500 else 3) for index in range(1, 2_001)]).log
+    assert log.last_of_term_at_most(1, 2_000, 0) == 1_000
+    assert log.last_of_term_at_most(1, 1_500, 0) == 500
+    assert log.last_of_term_at_most(1, 1_501, 0) == 501
+
+
 def test_a_log_that_ends_before_its_base_cannot_be() -> None:
     with pytest.raises(AssertionError):
         RaftLog(Disk(THREE), SnapshotMeta(5, 1, 0, THREE), 4)

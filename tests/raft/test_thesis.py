@@ -82,6 +82,27 @@ def test_a_leader_that_hears_one_of_two_followers_goes_on() -> None:
     assert cluster["1"].is_leader
 
 
+def test_a_follower_that_acknowledges_entries_is_heard_also_without_heartbeats() -> None:
+    """6.2: any answer of this term shows that it is there."""
+    cluster = Cluster.of(3)
+    cluster.elect("1")
+    for _ in range(15):
+        cluster.tick("1")
+        cluster.propose("1", b"x")
+        cluster.drop(lambda message: isinstance(message, Heartbeat))
+        cluster.settle()
+    assert (cluster["1"].is_leader, cluster["1"].commit_index) == (True, 16)
+
+
+def test_an_older_pre_vote_is_refused_as_a_pre_vote_with_the_newer_term() -> None:
+    """9.6: who was cut off learns the term, and nobody takes the refusal for a vote."""
+    cluster = Cluster.of(3)
+    cluster.elect("1")
+    cluster.elect("3")
+    cluster.hand(RequestVote("2", "1", 1, 0, 0, True, False))
+    assert cluster.drop() == [VoteResponse("1", "2", 2, True, False)]
+
+
 def test_a_partial_partition_leaves_a_stable_leader() -> None:
     """Catalogue 19 (Cloudflare 2020-11-02): 1 and 2 do not hear each other, 3 hears both."""
     cluster = Cluster.of(3)
@@ -214,6 +235,21 @@ def test_a_transfer_that_does_not_come_to_pass_is_given_up() -> None:
     assert cluster["1"].commit_index == 2
 
 
+def test_a_transfer_is_waited_for_as_long_as_an_election_timeout() -> None:
+    """3.10: about an election timeout, no less: the target may be about to win."""
+    cluster = Cluster.of(3)
+    cluster.elect("1")
+    cluster.crash("2")
+    cluster.transfer("1", "2")
+    for _ in range(9):
+        cluster.tick("1")
+        cluster.settle()
+        with pytest.raises(ProposalDropped):
+            cluster.propose("1", b"x")
+    cluster.tick("1")
+    cluster.propose("1", b"x")
+
+
 @pytest.mark.parametrize("target", ["1", "4", "5"])
 def test_leadership_goes_only_to_another_voter(target: str) -> None:
     """3.10, and the design: not to itself, a learner, or somebody unknown."""
@@ -253,6 +289,35 @@ def test_the_wait_of_a_loss_long_ago_is_forgotten() -> None:
     cluster.beat(30)
     cluster.elect("2")
     assert cluster["2"].failback_wait_ticks == 10
+
+
+def test_the_wait_of_a_loss_just_now_stays_doubled_however_long_the_node_runs() -> None:
+    """The design: what counts is when leadership was last given back."""
+    cluster = Cluster.of(3, preferred_id="1", failback_ticks=10, failback_ticks_max=40)
+    cluster.elect("2")
+    cluster.cut("1")
+    cluster.beat(40)
+    cluster.heal()
+    cluster.beat(12)
+    assert cluster["1"].is_leader
+    cluster.elect("2")
+    assert cluster["2"].failback_wait_ticks == 20
+
+
+def test_a_preferred_master_that_is_silent_for_two_heartbeats_is_waited_for_anew() -> None:
+    """The design: it gets leadership only while it is known to be there."""
+    cluster = Cluster.of(3, preferred_id="1", failback_ticks=30)
+    cluster.elect("2")
+    cluster.beat(4)
+    leading = cluster["2"].leading
+    assert leading is not None
+    assert leading.ticks == leading.progress["1"].acked_tick == 8
+    quiet = leading.quiet_ticks
+    cluster.cut("1")
+    cluster.tick("2", count=4)
+    assert leading.quiet_ticks == quiet + 4
+    cluster.tick("2")
+    assert leading.quiet_ticks == 0
 
 
 # 6.4 Reads.

@@ -5,6 +5,8 @@ From the root (`pytest` alone) this file is read too late to add options; the de
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from sim_many import chunks
 
@@ -15,7 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulator")
     group.addoption("--seeds", type=int, default=SEEDS, help="how many seeds the simulator plays")
     group.addoption("--seed-base", type=int, default=0, help="the first of them")
-    group.addoption("--seed", type=int, default=None, help="play this one seed only")
+    with suppress(ValueError):  # the nemesis and the fuzzers have one of that name too, where all are collected together
+        group.addoption("--seed", type=int, default=None, help="play this one seed only")
 
 
 def _chosen(config: pytest.Config) -> list[range]:

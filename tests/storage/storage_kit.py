@@ -113,6 +113,7 @@ class CrashFile:
         self.allocated = 0
 
     def read(self, offset: int, size: int) -> bytes:
+        self._disk.may_fail("read")
         return bytes(self.data[offset : offset + size])
 
     def write(self, offset: int, data: bytes) -> None:
@@ -160,10 +161,13 @@ class CrashDisk:
         self.steps_left: int | None = None
         self.fail_next: str | None = None
 
-    def step(self, kind: str) -> None:
+    def may_fail(self, kind: str) -> None:
         if self.fail_next == kind:
             self.fail_next = None
             raise OSError(5, "Input/output error")
+
+    def step(self, kind: str) -> None:
+        self.may_fail(kind)
         if self.steps_left is not None:
             if self.steps_left == 0:
                 raise PowerCut

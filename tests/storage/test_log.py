@@ -95,6 +95,13 @@ def test_read_gives_at_least_one_entry_and_stops_at_the_bytes(world: World) -> N
     assert world.log.read(5, 5, 100) == []
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (2, 7), (7, 7), (4, 3)])
+def test_read_of_what_the_log_does_not_hold_is_a_mistake_of_the_caller(world: World, low: int, high: int) -> None:
+    fired(world.log.save(None, entries(1, 6)))
+    with pytest.raises(AssertionError, match="read of"):
+        world.log.read(low, high, 1 << 20)
+
+
 def test_memberships_are_recovered_and_go_with_replaced_entries(world: World) -> None:
     new = Membership.of(["1", "2"])
     fired(world.log.save(None, [entry(1), entry(2, 1, new.to_bytes(), EntryKind.MEMBERSHIP), entry(3)]))

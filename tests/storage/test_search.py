@@ -15,7 +15,7 @@ from test_tables import VALUES, Time
 from ddbd.commands import Insert
 from ddbd.storage import Query
 from ddbd.storage.memory_tables import MemoryTables
-from ddbd.storage.search import OPS
+from ddbd.storage.search import OPS, number_of
 from ddbd.storage.tables import SqliteTables
 
 MORE = [
@@ -176,3 +176,18 @@ def test_any_value_is_found_alike(both: Client, held: list[Any], op: str, asked:
     both.do(Insert(None, "t", tuple(data), upsert=True, single=False))
     plain = same(both, column="name", op=op, value=asked)
     assert repr(same(both, column="grade", op=op, value=asked)) == repr(plain)
+
+
+def test_text_of_digits_and_points_that_is_no_number_is_compared_as_text(both: Client) -> None:
+    fill(both, [1, 2, 1e300, "1.2", "1.2.3", "1.2.4", "2"])
+    for asked in ("1.2.3", "1e", "1-2"):
+        assert number_of(asked) is None
+    assert [row[1] for row in same(both, column="name", op="ge", value="1.2.3")] == ["1.2.3", "1.2.4", "2"]
+    assert [row[1] for row in same(both, column="name", op="lt", value="1.2.3")] == ["1.2"]
+
+
+@pytest.mark.parametrize("last", ["\ud7ff", "\U0010ffff", "\uffff", "z"])
+def test_prefix_that_ends_before_a_gap_in_the_characters_finds_all_that_begin_with_it(both: Client, last: str) -> None:
+    matching = [f"a{last}", f"a{last}b", f"a{last}{last}", f"a{last}\U0010ffff"]
+    fill(both, ["a", "b", "a\ue000"] + matching)
+    assert [row[1] for row in same(both, column="grade", op="prefix", value=f"a{last}")] == matching

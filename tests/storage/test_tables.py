@@ -23,8 +23,9 @@ from ddbd.commands import (
 )
 from ddbd.config import Limits
 from ddbd.errors import Corrupt, Refused, ScanTimedOut
-from ddbd.raft.types import EntryKind, Membership
+from ddbd.raft.types import Entry, EntryKind, Membership
 from ddbd.storage import Query
+from ddbd.storage.machine import HASHES_KEPT
 from ddbd.storage.memory_tables import MemoryTables
 from ddbd.storage.tables import SqliteTables
 
@@ -356,3 +357,43 @@ def test_snapshot_and_checkpoint_say_the_place_that_is_applied(client: Client) -
     snapshot = fired(client.tables[0].snapshot())
     assert (snapshot.meta.index, snapshot.meta.membership) == (4, FOUNDERS)
     assert snapshot.size_bytes > 0
+
+
+def test_insert_without_rows_is_refused(client: Client) -> None:
+    answer = client.do(Insert(None, "t", (), single=False))
+    assert (answer.code, answer.detail) == ("invalid_value", "rows: at least one row is needed")
+
+
+@pytest.mark.parametrize("order", ["abca", "abba", "aabb", "abcbca"])
+def test_row_given_twice_is_named_where_it_comes_again(client: Client, order: str) -> None:
+    seen: list[str] = []
+    again = next(letter for letter in order if letter in seen or seen.append(letter))  # type: ignore[func-returns-value]
+    answer = client.do(Insert(None, "t", tuple((letter, {"name": "n"}) for letter in order), single=False))
+    assert answer.code == "row_exists"
+    assert f"row '{again}' is given twice" in answer.detail
+    assert select(client) == []
+
+
+def test_column_given_twice_in_two_cases_is_refused(client: Client) -> None:
+    answer = client.insert("1", {"name": "a", "NAME": "b"})
+    assert (answer.code, answer.detail) == ("invalid_value", "column name is given twice")
+
+
+def test_limit_below_zero_is_refused(client: Client) -> None:
+    with pytest.raises(Refused, match="limit: -1 is below 0"):
+        select(client, limit=-1)
+
+
+def test_applying_nothing_changes_nothing(client: Client) -> None:
+    tables = client.tables[0]
+    before = tables.applied_index
+    assert tables.apply([]) == []
+    assert tables.applied_index == before
+
+
+def test_state_hashes_of_long_ago_are_forgotten(client: Client) -> None:
+    tables, first = client.tables[0], client.index
+    tables.apply([Entry(index, 1, client.stamp, EntryKind.EMPTY, b"") for index in range(first + 1, first + HASHES_KEPT + 1)])
+    assert tables.state_hash(first) is None
+    assert tables.state_hash(first + 1) is not None
+    assert tables.state_hash(first + HASHES_KEPT) is not None

@@ -18,7 +18,7 @@ from test_log import HandThreads
 from test_tables import Time
 
 from ddbd.commands import Column, CreateTable, Delete, DeleteTable, DropDatabase, InitDatabase, Insert
-from ddbd.errors import Busy, Corrupt, Fatal, StorageFailed, Unavailable
+from ddbd.errors import Busy, Corrupt, Fatal, NotReady, StorageFailed, Unavailable
 from ddbd.storage import Query
 from ddbd.storage.maintenance import check_copy
 from ddbd.storage.sqlite import connect
@@ -305,22 +305,11 @@ def test_snapshot_that_would_touch_the_reserve_is_put_off_and_the_tables_go_on(t
     tables.close()
 
 
-def test_snapshot_that_the_disk_does_not_take_is_no_reason_to_stop(tables: SqliteTables, tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk that fills up meanwhile."""
-    load(Client(tables).start(), 5_000)
-    fired(tables.checkpoint())
-    target = tmp_path / "copy.db"
-    script = f"""
-import resource, signal
-from ddbd.errors import Unavailable
-from ddbd.storage.maintenance import make_snapshot
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-try:
-    make_snapshot({tables.path!r}, {str(target)!r}, "1-1-1")
-except Unavailable as error:
-    print(error.detail)
-"""
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert "cannot be written" in said.stdout, said.stderr
-    assert not target.exists()
+def test_closed_tables_answer_nothing_and_may_be_closed_again(tmp_path: Path) -> None:
+    tables = opened(tmp_path)
+    Client(tables).start()
+    tables.close()
+    tables.close()
+    for call in (lambda: tables.apply([]), lambda: tables.scan(Query(None, "t")), tables.checkpoint, tables.snapshot):
+        with pytest.raises(NotReady, match="closed"):
+            call()

@@ -230,7 +230,11 @@ def test_a_row_of_a_mebibyte_is_stored_and_a_larger_one_refused(node: Node) -> N
 
 def test_the_limits_of_the_config_count() -> None:
     small = Node(
-        config_of(Limits(batch_rows_max=2, columns_max=2, indexes_max=1, row_id_bytes_max=3, json_depth_max=4, row_bytes_max=20, body_bytes_max=100))
+        config_of(
+            Limits(
+                batch_rows_max=2, columns_max=2, indexes_max=1, row_id_bytes_max=3, json_depth_max=4, row_bytes_max=20, body_bytes_max=100
+            )
+        )
     )
     small.post("/init_database", {"db_name": "d"})
     assert refused(small, "/create_table", {"table_name": "t", "columns": ["a", "b", "c"]}).code == "invalid_value"

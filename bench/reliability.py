@@ -1,0 +1,159 @@
+"""Runs what attacks ddbd, and writes the figures into docs/reliability.md: `python bench/reliability.py`, `--soak` for hours of it.
+
+Each suite says in one closing line what it tried; the figures are read from there. Where a suite fails, nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- figures: written by bench/reliability.py -->\n", "<!-- end of figures -->\n"
+
+
+class Suite(NamedTuple):
+    name: str
+    command: list[str]
+    soak: list[str]  # in place of the last words of the command
+    closing: str  # the lines that tell
+
+
+class Figure(NamedTuple):
+    what: str
+    suite: str
+    pattern: str
+    shown: str  # with the pattern's groups
+    others: str
+
+
+FUZZ_SOAK = ["--fuzz-requests=100000", "--fuzz-messages=100000", "--fuzz-siege=1000"]
+SUITES = [
+    Suite("sim", ["-m", "pytest", "tests/sim", "--seeds=2000"], ["--seeds=20000"], r"^simulator: .*"),
+    Suite("power", ["-m", "pytest", "tests/power", "-q"], ["--power-points=all"], r"^power loss: .*"),
+    Suite("zoo", ["tests/zoo/search.py", "--report"], ["--report"], r".*planted bugs found.*"),
+    Suite("fuzz", ["-m", "pytest", "tests/fuzz", "--fuzz-messages=10000", "--fuzz-requests=10000"], FUZZ_SOAK, r"^fuzz .*"),
+    Suite("nemesis", ["-m", "pytest", "tests/nemesis", "--rounds=12"], ["--rounds=80"], r"^nemesis: .*"),
+    Suite("kill", ["bench/failover.py", "20"], ["200"], r"^(kill|[0-9,]+ writes).*"),
+]
+
+FIGURES = [
+    Figure(
+        "clusters simulated, all faults on",
+        "sim",
+        r"simulator: ([\d,]+) seeds, (\d+) failed",
+        "{0}, {1} failed",
+        "FoundationDB: tens of thousands a night, on a large cluster",
+    ),
+    Figure(
+        "cluster time simulated, speed",
+        "sim",
+        r"failed; ([\d.]+) h of cluster time, (\d+) times",
+        "{0} h, {1} times real time a core",
+        "FoundationDB: about 10 times; TigerBeetle: about 1,000 times, on 1,024 cores around the clock",
+    ),
+    Figure("calls judged for linearizability, simulated", "sim", r"core; ([\d,]+) calls", "{0}", "porcupine's own corpus: 8,506"),
+    Figure(
+        "power cuts at a write or fsync, recovered",
+        "power",
+        r"power loss: (\d+) cuts tried, (\d+) different",
+        "{0} ({1} different disks)",
+        "etcd: lost unsynced writes (LazyFS) on a single node",
+    ),
+    Figure(
+        "planted bugs found",
+        "zoo",
+        r"(\d+) of (\d+) planted bugs found; seeds to the first find: median ([\d.]+), at most (\d+)",
+        "{0} of {1}; seeds needed: median {2}, at most {3}",
+        "etcd: 17 real bugs of 2022 to 2025 with reproductions",
+    ),
+    Figure(
+        "rounds of real processes under a nemesis",
+        "nemesis",
+        r"nemesis: (\d+) rounds, (\d+) kinds of faults, ([\d,]+) operations, ([\d,]+) writes acknowledged, (\d+) findings",
+        "{0} rounds of 25 s, {1} kinds of faults, {2} operations, {4} findings",
+        "CockroachDB: 80 Jepsen tests of 300 s each night, on 5 machines",
+    ),
+    Figure(
+        "malformed HTTP requests, in memory and over TCP",
+        "fuzz",
+        r"(?s)fuzz HTTP in memory: (\d+) tried.*fuzz HTTP over TCP: (\d+) tried",
+        "{0} and {1}",
+        "etcd: 18 fuzzers, which found 8 bugs; rqlite: none",
+    ),
+    Figure(
+        "malformed frames, lying peers, damaged files",
+        "fuzz",
+        r"(?s)fuzz files: (\d+) tried.*fuzz frames: (\d+) tried.*fuzz lies of peers: (\d+) tried",
+        "{1}, {2} and {0}",
+        "the same fuzzers of etcd",
+    ),
+    Figure(
+        "kill -9 of the master under load",
+        "kill",
+        r"kill -9 of the master, (\d+) times: median ([\d.]+) ms, worst ([\d.]+) ms",
+        "{0} times; no write for {1} ms at the median, {2} ms at the worst",
+        "not published by etcd or rqlite",
+    ),
+    Figure("acknowledged writes lost by that", "kill", r"([\d,]+) writes acknowledged, (\d+) of them missing", "{1} of {0}", ""),
+]
+
+
+def run(suite: Suite, is_soak: bool) -> str:
+    command = [sys.executable, *suite.command]
+    if is_soak:
+        command[-1:] = suite.soak
+    print(f"{suite.name}: {' '.join(command[1:])}", flush=True)
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if re.match(suite.closing, line)]
+    print(*(f"    {line}" for line in lines), f"    {time.monotonic() - began:.0f} s", sep="\n", flush=True)
+    if done.returncode:
+        sys.exit(f"{done.stdout[-4000:]}\n{suite.name} failed; nothing is written")
+    return "\n".join(lines)
+
+
+def table(told: dict[str, str]) -> str:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    rows = [f"| {each.what} | {_shown(each, told[each.suite])} | {each.others} |" for each in FIGURES if each.suite in told]
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return "\n".join(
+        [
+            f"Commit {commit or 'unknown'}, {time.strftime('%Y-%m-%d')}, {machine}:",
+            "",
+            "| what | ddbd | what others publish |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _shown(figure: Figure, told: str) -> str:
+    found = re.search(figure.pattern, told)
+    return figure.shown.format(*found.groups()) if found else "not tried"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--soak", action="store_true", help="the long form of each suite")
+    parser.add_argument("suites", nargs="*", choices=[[], *(suite.name for suite in SUITES)], help="only these, and nothing is written")
+    options = parser.parse_args()
+    told = {suite.name: run(suite, options.soak) for suite in SUITES if not options.suites or suite.name in options.suites}
+    print(table(told))
+    if not options.suites:
+        text = PAGE.read_text("utf-8")
+        begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+        PAGE.write_text(text[:begin] + table(told) + text[end:], "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Checkpoints and snapshots that meet something in their way: a reader, another checkpoint, a disk that fails, a WAL begun anew."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import msgspec
+import pytest
+from storage_kit import SMALL, Client, fired, results
+from test_log import HandThreads
+from test_store_faults import files_of_at_most
+from test_tables import Time
+from test_tables_disk import load, opened
+
+from ddbd.errors import Corrupt, StorageFailed, Unavailable
+from ddbd.storage import Query
+from ddbd.storage.backend import FORMAT, Progress
+from ddbd.storage.maintenance import Checkpoints, make_snapshot
+from ddbd.storage.seal import NAME, WalSeal, check_seal
+from ddbd.storage.sqlite import connect
+from ddbd.storage.tables import SqliteTables
+from ddbd.storage.threads import InlineThreads
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[SqliteTables]:
+    made = opened(tmp_path)
+    yield made
+    made.close()
+
+
+def by_hand(path: Path) -> tuple[SqliteTables, HandThreads]:
+    """Tables whose checkpoints work when the test says so."""
+    threads = HandThreads()
+    return opened(path, threads=lambda name: threads if name == "checkpoint" else InlineThreads()), threads
+
+
+def while_another_checkpoints(path: str, call: Callable[[], object]) -> None:
+    """A checkpoint that waits for a writer holds the lock of checkpoints meanwhile; then it is called back."""
+    writer, other = connect(path), connect(path)
+    writer.execute("BEGIN IMMEDIATE")
+    called = []
+
+    def busy(_: int) -> bool:
+        called.append(call())
+        return False
+
+    other.set_busy_handler(busy)
+    with pytest.raises(apsw.BusyError):
+        other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+    assert len(called) == 1, "the checkpoint did not wait"
+    other.close()
+    writer.close()
+
+
+def test_checkpoint_that_cannot_get_to_the_end_gives_up_for_now(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    assert fired(tables.checkpoint()).index == client.index
+    scan = tables.scan(Query(None, "t"))
+    load(client, 50_000)
+    assert fired(tables.checkpoint()).index == 3, "the scan holds more frames than the writer may copy"
+    scan.close()
+    assert fired(tables.checkpoint()).index == client.index
+
+
+def test_first_checkpoint_that_gets_nowhere_says_that_nothing_is_durable(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    scan = tables.scan(Query(None, "t"))
+    client.insert("1", {})
+    assert fired(tables.checkpoint()).index == 0
+    scan.close()
+
+
+def test_checkpoint_gives_way_to_another_one_and_tells_the_older_place(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    fired(tables.checkpoint())
+    client.insert("1", {})
+    told: list[int] = []
+    while_another_checkpoints(tables.path, lambda: told.append(fired(tables.checkpoint()).index))
+    assert told == [3]
+    assert fired(tables.checkpoint()).index == 4
+
+
+def test_writers_part_gives_way_to_another_checkpoint_too(tmp_path: Path) -> None:
+    tables, threads = by_hand(tmp_path)
+    Client(tables).start()
+    told = results(tables.checkpoint())
+    call, waiting = threads.calls.pop(0)
+    left = call()
+    while_another_checkpoints(tables.path, lambda: waiting.callback(left))
+    assert [place.index for place in told] == [0]
+    tables.close()
+
+
+def test_checkpoint_of_a_wal_that_cannot_be_read_is_storage_failed(tables: SqliteTables) -> None:
+    load(Client(tables).start(), 5_000)
+    os.truncate(f"{tables.path}-wal", 32)
+    with pytest.raises(StorageFailed, match="I/O error"):
+        fired(tables.checkpoint())
+
+
+def test_writers_part_that_cannot_read_the_wal_is_storage_failed(tmp_path: Path) -> None:
+    tables, threads = by_hand(tmp_path)
+    client = Client(tables).start()
+    told = results(tables.checkpoint())
+    call, waiting = threads.calls.pop(0)
+    left = call()
+    client.insert("1", {"name": "x" * 50_000})
+    os.truncate(f"{tables.path}-wal", 32)
+    waiting.callback(left)
+    with pytest.raises(StorageFailed, match="I/O error"):
+        told[0].raiseException()
+    tables.close()
+
+
+def test_checkpoint_that_comes_back_after_the_close_touches_nothing(tmp_path: Path) -> None:
+    tables, threads = by_hand(tmp_path)
+    client = Client(tables).start()
+    told = results(tables.checkpoint())
+    call, waiting = threads.calls.pop(0)
+    left = call()
+    tables.close()
+    waiting.callback(left)
+    assert [place.index for place in told] == [0], "only a pass of the writer may say that something is durable"
+    again = opened(tmp_path)
+    assert again.applied_index == client.index
+    again.close()
+
+
+class BegunAnew(WalSeal):
+    """The writer begins the WAL anew just when the seal's header was read, once."""
+
+    def __init__(self, wal: str, write: Callable[[], object]) -> None:
+        super().__init__(wal)
+        self._write = [write]
+        self.sealed: list[bool] = []
+
+    def extend(self, count_frames: Callable[[], int]) -> bool:
+        def count() -> int:
+            if self._write:
+                self._write.pop()()
+            return count_frames()
+
+        self.sealed.append(super().extend(count))
+        return self.sealed[-1]
+
+
+def test_wal_begun_anew_under_a_checkpoint_is_not_copied_before_it_is_sealed(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    fired(tables.checkpoint())
+    writer = connect(tables.path)
+    seal = BegunAnew(f"{tables.path}-wal", lambda: client.insert("1", {}))
+    checkpoints = Checkpoints(tables.path, writer, InlineThreads(), tables._machine.place, seal)
+    assert fired(checkpoints.run()).index == client.index
+    assert seal.sealed[:2] == [False, True]
+    check_seal(f"{tables.path}-wal")
+    checkpoints.close(is_sound=False)
+    writer.close()
+
+
+def test_wal_that_cannot_be_sealed_at_the_close_is_left_for_the_next_start(tmp_path: Path) -> None:
+    tables = opened(tmp_path)
+    client = Client(tables).start()
+    state_hash = tables.state_hash(client.index)
+    (tmp_path / f"{NAME}.tmp").mkdir()
+    tables.close()
+    assert (tmp_path / "tables.db-wal").exists()
+    (tmp_path / f"{NAME}.tmp").rmdir()
+    again = opened(tmp_path)
+    assert (again.applied_index, again.state_hash(client.index)) == (client.index, state_hash)
+    again.close()
+
+
+def test_seal_on_a_wal_that_is_not_there_is_storage_failed(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match="cannot be sealed"):
+        WalSeal(str(tmp_path / "none-wal")).extend(lambda: 1)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90", b"\x93\x01\x02\x03"])
+def test_seal_with_a_good_checksum_that_says_nothing_is_corrupt(tmp_path: Path, data: bytes) -> None:
+    wal = tmp_path / "tables.db-wal"
+    wal.write_bytes(b"anything")
+    (tmp_path / NAME).write_bytes(zlib.crc32(data).to_bytes(4, "little") + data)
+    with pytest.raises(Corrupt, match="restore this node"):
+        check_seal(str(wal))
+
+
+@pytest.mark.parametrize("kept", [1, 31, 32, 40])
+def test_wal_that_lost_its_end_below_the_seal_is_corrupt(tables: SqliteTables, kept: int) -> None:
+    Client(tables).start()
+    fired(tables.checkpoint())
+    wal = f"{tables.path}-wal"
+    check_seal(wal)
+    os.truncate(wal, kept)
+    with pytest.raises(Corrupt, match="two moments"):
+        check_seal(wal)
+
+
+def test_wal_header_with_sums_in_the_other_order_of_bytes_is_judged_too(tables: SqliteTables) -> None:
+    """SQLite writes the sums in the order of the machine and names it in the last bit of the magic number."""
+    Client(tables).start()
+    fired(tables.checkpoint())
+    wal = Path(f"{tables.path}-wal")
+    header = bytearray(wal.read_bytes()[:32])
+    little = header[3] == 0x82
+    header[3] ^= 1
+    header[16] ^= 0xFF  # another salt: another run
+    first = second = 0
+    for at in range(0, 24, 8):
+        order = "big" if little else "little"
+        one, two = int.from_bytes(header[at : at + 4], order), int.from_bytes(header[at + 4 : at + 8], order)
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + two + first) & 0xFFFFFFFF
+    wal.write_bytes(bytes(header[:24]) + first.to_bytes(4, "big") + second.to_bytes(4, "big"))
+    check_seal(str(wal))
+    wal.write_bytes(bytes(header[:24]) + first.to_bytes(4, "little") + second.to_bytes(4, "little"))
+    with pytest.raises(Corrupt, match="two moments"):
+        check_seal(str(wal))
+
+
+# Snapshots.
+
+
+def test_snapshot_that_fills_the_disk_is_put_off_and_leaves_nothing(tables: SqliteTables, tmp_path: Path) -> None:
+    load(Client(tables).start(), 5_000)
+    fired(tables.checkpoint())
+    target = tmp_path / "copy.db"
+    with files_of_at_most(65_536), pytest.raises(Unavailable, match="cannot be written"):
+        make_snapshot(tables.path, str(target), "1-1-1")
+    assert not target.exists()
+    assert make_snapshot(tables.path, str(target), "1-1-1").meta.index == tables.applied_index
+
+
+def test_snapshot_of_a_page_that_rotted_is_corrupt_and_leaves_nothing(tmp_path: Path) -> None:
+    tables = opened(tmp_path)
+    load(Client(tables).start(), 5_000)
+    tables.close()
+    data = bytearray((tmp_path / "tables.db").read_bytes())
+    data[data.index(b"some text", len(data) // 2)] ^= 1
+    (tmp_path / "tables.db").write_bytes(data)
+    tables = opened(tmp_path)
+    with pytest.raises(Corrupt, match="the tables are damaged"):
+        fired(tables.snapshot())
+    assert [path.name for path in tmp_path.glob("*.db")] == ["tables.db"]
+    tables.close()
+
+
+# What the tables say of themselves.
+
+
+def with_progress(path: Path, data: bytes) -> None:
+    tables = opened(path)
+    Client(tables).start()
+    tables.close()
+    connection = connect(str(path / "tables.db"))
+    connection.execute("UPDATE _progress SET data = ?", (data,))
+    connection.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90"])
+def test_progress_that_cannot_be_read_is_corrupt(tmp_path: Path, data: bytes) -> None:
+    with_progress(tmp_path, data)
+    with pytest.raises(Corrupt, match="progress cannot be read"):
+        opened(tmp_path)
+
+
+def test_tables_of_a_newer_format_ask_for_a_newer_version(tmp_path: Path) -> None:
+    with_progress(tmp_path, msgspec.msgpack.encode(Progress(FORMAT + 1, 3, 1, 1_000, b"", b"h" * 16, 1)))
+    with pytest.raises(Corrupt, match="format 2, this node reads up to 1; start a newer version"):
+        opened(tmp_path)
+
+
+def test_pages_without_checksums_are_corrupt(tmp_path: Path) -> None:
+    plain = apsw.Connection(str(tmp_path / "tables.db"))
+    plain.execute("CREATE TABLE anything (x)")
+    plain.close()
+    with pytest.raises(Corrupt, match="no checksums"):
+        SqliteTables(str(tmp_path / "tables.db"), str(tmp_path), SMALL, Time())
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_flipped_bit_that_would_switch_the_checksums_off_is_detected(tmp_path: Path, bit: int) -> None:
+    """Byte 20 of the header says how many bytes of a page are reserved; with another number than 8 no checksum is looked at."""
+    tables = opened(tmp_path)
+    load(Client(tables).start(), 5_000)
+    tables.close()
+    data = bytearray((tmp_path / "tables.db").read_bytes())
+    data[20] ^= 1 << bit
+    (tmp_path / "tables.db").write_bytes(data)
+    with pytest.raises(Corrupt):
+        opened(tmp_path)
