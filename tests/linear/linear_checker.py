@@ -55,11 +55,12 @@ def check_row(operations: Sequence[Operation], steps_max: int = STEPS_MAX) -> Ve
 class _Event:
     """A call or a return in time, in a ring that loses what is placed and gets it back."""
 
-    __slots__ = ("after", "before", "bit", "is_known", "operation", "returns")
+    __slots__ = ("after", "before", "bit", "is_known", "operation", "returns", "seen")
 
-    def __init__(self, operation: Operation | None, bit: int = 0) -> None:
-        self.operation = operation  # of the ring itself: None
-        self.is_known = operation is not None and operation.outcome != UNKNOWN
+    def __init__(self, seen: Operation | None, bit: int = 0) -> None:
+        self.seen = seen  # of the ring itself: None
+        self.operation = seen and seen._replace(value=canonical(seen.value, keeps_nulls=seen.kind == "update"))
+        self.is_known = seen is not None and seen.outcome != UNKNOWN
         self.bit = bit
         self.returns: _Event | None = None  # of a call; a return has none
         self.before: _Event = self
@@ -90,7 +91,6 @@ def _version_passed(operation: Operation) -> float:
 class _Search:
     def __init__(self, operations: Sequence[Operation]) -> None:
         useful = [each for each in operations if each.kind != "read" or each.outcome == OK]
-        useful = [each._replace(value=canonical(each.value, keeps_nulls=each.kind == "update")) for each in useful]
         known = sorted((each for each in useful if each.outcome != UNKNOWN), key=_version_passed)
         unknown = [each._replace(returned=NEVER) for each in useful if each.outcome == UNKNOWN]
         self.key = operations[0].key if operations else ""
@@ -183,24 +183,35 @@ class _Search:
         return True
 
     def _explain(self) -> str:
+        """Once all is taken back: the farthest that the search came, and why each of the next ones has no place there."""
         done = {id(placed.event) for placed in self.best}
-        total, left = len(done), []
-        event = self.ring.after  # all is back in it
+        left: list[_Event] = []
+        total, event = len(done), self.ring.after
         while event is not self.ring:
             if event.returns is not None and id(event) not in done:
                 total += 1
-                left += [event.operation] if event.is_known else []
+                left += [event] if event.is_known else []
             event = event.after
         row = self.best_row
         value = dict(row.value) if isinstance(row.value, Columns) else row.value
         version = f"version {row.version}" if row.version > 0 else f"a version of {row.last} or more"
         lines = [
             f"row {self.key}: no order explains the answers. Farthest: {len(done)} of {total} operations, the last ones",
-            *(f"    {placed.event.operation}" for placed in self.best[-5:]),
+            *(f"    {placed.event.seen}" for placed in self.best[-5:]),
             f"after which there is {f'{value} with {version}' if row.is_there else 'no row'}; then none of these can come next",
-            *(f"    {operation}" for operation in left[:5]),
+            *(f"    {event.seen}{_overtaken(event, row, left)}" for event in left[:5]),
         ]
         return "\n".join(lines)
+
+
+def _overtaken(event: _Event, row: Row, left: Sequence[_Event]) -> str:
+    """Which other one would have no place any more."""
+    assert event.operation is not None
+    after = step(row, event.operation)
+    if after is None or after == row:
+        return ""
+    late = (each.seen for each in left if each is not event and each.seen and _version_passed(each.seen) < after.last)
+    return "".join(f"; #{seen.number} could not follow it" for seen in list(late)[:1])
 
 
 def _ring(known: Sequence[Operation], unknown: Sequence[Operation]) -> _Event:

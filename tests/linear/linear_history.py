@@ -62,7 +62,7 @@ class Operation(NamedTuple):
             return "versions and indexes are not negative"
         if self.kind in WRITES and (self.outcome == OK) != (self.version > 0):
             return "a write has a version when it was acknowledged, and only then"
-        return "" if (self.outcome == REFUSED) == bool(self.code) else "a refusal has a code, and nothing else has"
+        return "a refusal has a code" if self.outcome == REFUSED and not self.code else ""
 
 
 def checked(operations: Iterable[Operation]) -> list[Operation]:

@@ -97,7 +97,9 @@ def test_writers_part_gives_way_to_another_checkpoint_too(tmp_path: Path) -> Non
 
 
 def test_checkpoint_of_a_wal_that_cannot_be_read_is_storage_failed(tables: SqliteTables) -> None:
-    load(Client(tables).start(), 5_000)
+    client = Client(tables).start()
+    fired(tables.checkpoint())
+    load(client, 5_000)
     os.truncate(f"{tables.path}-wal", 32)
     with pytest.raises(StorageFailed, match="I/O error"):
         fired(tables.checkpoint())

@@ -189,5 +189,5 @@ def test_text_of_digits_and_points_that_is_no_number_is_compared_as_text(both: C
 @pytest.mark.parametrize("last", ["\ud7ff", "\U0010ffff", "\uffff", "z"])
 def test_prefix_that_ends_before_a_gap_in_the_characters_finds_all_that_begin_with_it(both: Client, last: str) -> None:
     matching = [f"a{last}", f"a{last}b", f"a{last}{last}", f"a{last}\U0010ffff"]
-    fill(both, ["a", "b", "a\ue000"] + matching)
+    fill(both, ["a", "b", "a\ue000", *matching])
     assert [row[1] for row in same(both, column="grade", op="prefix", value=f"a{last}")] == matching
