@@ -53,6 +53,7 @@ class Channel(http.HTTPChannel):
     _networkProducer: Any
     phase = Phase.HEAD
     counted = True  # against the limit on connections; a peer's is not
+    is_surplus = False  # it came when there were as many as are allowed
     _heard = False  # whether a byte of the head in phase HEAD has come
     _timer: IDelayedCall | None = None
     _deadline: float | None = None  # absolute; a timer that fires before it just waits on

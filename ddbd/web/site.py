@@ -83,7 +83,9 @@ class Site(server.Site):
         if self.connections >= self.limits.connections_max + SPARE_CONNECTIONS:
             return None
         self.connections += 1
-        return super().buildProtocol(addr)
+        channel: Any = super().buildProtocol(addr)
+        channel.is_surplus = self.connections > self.limits.connections_max
+        return channel
 
     def disconnected(self, channel: Channel) -> None:
         if channel.counted:
@@ -93,11 +95,11 @@ class Site(server.Site):
         self.connections -= 1
 
     def admit(self, channel: Channel, head: Head, content_length: int | None) -> Admission:
-        """Raises Refused, and Busy beyond the limit on connections."""
+        """Raises Refused, and Busy beyond the limit on connections, to those that came last."""
         admission = self._door.admit(head, content_length)
         if admission.kind is Kind.MOUNTED and admission.target[1:].partition(b"?")[0].partition(b"/")[0] in self._peers:
             channel.uncount()
-        elif self.connections > self.limits.connections_max:
+        elif channel.is_surplus and self.connections > self.limits.connections_max:
             raise Busy(f"{self.connections} connections are open, {self.limits.connections_max} are allowed; try again later")
         return admission
 

@@ -60,8 +60,8 @@ class Operation(NamedTuple):
             return "it returned before it was called"
         if self.version < 0 or self.index < 0:
             return "versions and indexes are not negative"
-        if self.kind in WRITES and (self.outcome == OK) != (self.version > 0):
-            return "a write has a version when it was acknowledged, and only then"
+        if self.outcome != OK and self.version:
+            return "only what was acknowledged has a version"
         return "a refusal has a code" if self.outcome == REFUSED and not self.code else ""
 
 

@@ -85,6 +85,8 @@ def test_beyond_the_limit_clients_are_told_and_peers_get_through() -> None:
     kept = [raw(node, PING) for _ in range(2)]
     told = raw(node, PING)
     assert (told.response().status, told.response().code, told.response().header("Retry-After")) == (503, "overloaded", "1")
+    kept[0].send(PING)
+    assert kept[0].responses()[-1].status == 200, "who was there before is served as before"
     told.lose()
     peer = raw(node, request("GET", "/raft/stream"))
     assert peer.response().body == b"frames of stream"
