@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ddbd.cluster.nag import Nag
-from ddbd.cluster.peers import Client, is_refused
+from ddbd.cluster.peers import Client, cause, is_refused
 from ddbd.cluster.resource import Rejected, peer_headers, raise_rejected
 from ddbd.cluster.wire import FrameDecoder, WireError
 from ddbd.config import Config
@@ -59,7 +59,7 @@ class _Body(Protocol):
         self._heard(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._lost(self, reason.getErrorMessage())
+        self._lost(self, cause(reason))
         self.closed.callback(None)
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class Inbound:
             self._nag.say("rejected", f"node {self.peer_id} refuses our stream: {failure.value.detail}")
             self._failures = 16  # nothing but an operator can change this: straight to the longest wait
         elif not failure.check(CancelledError):
-            logger.debug("dialling node {peer} failed: {why}", peer=self.peer_id, why=failure.getErrorMessage())
+            self._nag.say("dialling", f"dialling node {self.peer_id} failed: {cause(failure)}")
         self._dial_later()
 
     def _dial_later(self) -> None:
@@ -214,6 +214,7 @@ class Inbound:
 
     def _lost(self, body: _Body, why: str) -> None:
         if body is self._body:
+            self._nag.settled("dialling")
             logger.info("the stream from node {peer} broke: {why}", peer=self.peer_id, why=why)
             self._body = None
             self._cancel_timer()

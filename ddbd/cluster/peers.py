@@ -261,6 +261,14 @@ def connect_timeout_seconds(config: Config) -> float:
     return config.timing.election_timeout_ms / 2_000
 
 
+def cause(failure: Failure) -> str:
+    """What happened, in one line: Twisted wraps it into lists of failures, or says nothing but its name."""
+    wrapped = getattr(failure.value, "reasons", None)
+    if wrapped:
+        return cause(wrapped[0])
+    return " ".join(failure.getErrorMessage().split()) or type(failure.value).__name__
+
+
 def is_refused(failure: Failure | BaseException) -> bool:
     """Whether a failed request means that the peer's process is gone."""
     return isinstance(failure.value if isinstance(failure, Failure) else failure, PeerRefused)

@@ -37,7 +37,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from ddbd.cluster.peers import Client
+from ddbd.cluster.peers import Client, cause
 from ddbd.cluster.resource import (
     BodyError,
     ProblemResource,
@@ -292,7 +292,7 @@ class _Fetching:
         error = failure.value
         if isinstance(error, Rejected) and error.status in (400, 404):
             raise SnapshotError(f"node {self._peer_id} does not serve the snapshot: {error.detail}")
-        logger.info("a part of a snapshot from node {peer} failed: {why}", peer=self._peer_id, why=failure.getErrorMessage())
+        logger.info("a part of a snapshot from node {peer} failed: {why}", peer=self._peer_id, why=cause(failure))
 
     async def _ask_offer(self) -> Offer:
         response = await self._snapshots.ask(self._peer_id, self._token, "")

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from cluster_net import make_config
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import ConnectError, ConnectionRefusedError, TimeoutError
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionRefusedError, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseFailed
 
-from ddbd.cluster.peers import AddressBook, PeerEndpoint, PeerRefused, PeerUnknown, is_refused, peer_client
+from ddbd.cluster.peers import AddressBook, PeerEndpoint, PeerRefused, PeerUnknown, cause, is_refused, peer_client
 
 REFUSED = ConnectionRefusedError(osError=errno.ECONNREFUSED)
 NO_IPV6 = ConnectError(osError=errno.EADDRNOTAVAIL)
@@ -164,3 +166,9 @@ def test_a_request_offers_no_compression_and_keeps_no_connection() -> None:
     assert b"accept-encoding" not in sent
     assert b"connection: close" in sent
     assert b"host: localhost:8082" in sent
+
+
+def test_the_cause_of_a_failure_is_one_line_also_where_twisted_wraps_it() -> None:
+    assert cause(Failure(ResponseFailed([Failure(ConnectionDone()), Failure(TimeoutError())]))) == "Connection was closed cleanly."
+    assert cause(Failure(CancelledError())) == "CancelledError"
+    assert cause(Failure(ValueError("two\nlines"))) == "two lines"

@@ -36,7 +36,7 @@ class Operation(NamedTuple):
     if_version: int | None = None
     code: str = ""  # of a refusal
     node: str = ""  # the one that answered
-    index: int = 0  # of the log, that a read or a select was answered at; 0: nobody said
+    index: int = 0  # type: ignore[assignment]  # of the log, that a read or select was answered at; 0: nobody said
     batch: int = 0  # not 0: all operations with this number were one write
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ thing needs a write of its own, that was called in time and fits between what is
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ class Fact(NamedTuple):
     """At `index` the row was as it was since `version`; version 0: there was none."""
 
     key: str
-    index: int
+    index: int  # type: ignore[assignment]  # it hides the method of tuples
     version: int
     value: Any
     seen_in: Operation
@@ -86,7 +86,7 @@ def _one_write_each(history: Sequence[Operation]) -> Iterator[str]:
 def _replayed(history: Sequence[Operation]) -> Iterator[str]:
     facts: dict[str, list[Fact]] = defaultdict(list)
     writes: dict[str, list[Operation]] = defaultdict(list)
-    for operation in history:
+    for operation in _batches_bound(history):
         if operation.kind in WRITES:
             writes[operation.key].append(operation)
     for operation in history:
@@ -96,7 +96,23 @@ def _replayed(history: Sequence[Operation]) -> Iterator[str]:
     floors = _Floors(history)
     for key in sorted(facts):
         yield from _row_replayed(facts[key], writes[key], floors)
-    yield from _whole_batches(history, facts)
+
+
+def _batches_bound(history: Sequence[Operation]) -> Iterator[Operation]:
+    """A write of several rows is done or not done: where one row of an unknown one was seen, all of it was done, and at one place."""
+    writers = Counter((each.key, _value_after(each)) for each in history if each.kind in WRITES)
+    seen: dict[tuple[str, Any], int] = {}
+    for operation in history:
+        if operation.kind in READS and operation.outcome == OK and operation.index:
+            seen.update(((fact.key, fact.value), fact.version) for fact in _told(operation, ()) if fact.version)
+    places: dict[int, int] = {}
+    for operation in history:
+        what = operation.key, _value_after(operation) if operation.kind in WRITES else None
+        if operation.batch and operation.outcome == UNKNOWN and writers[what] == 1 and what in seen:
+            places[operation.batch] = seen[what]
+    for operation in history:
+        is_bound = operation.outcome == UNKNOWN and operation.batch in places
+        yield operation._replace(outcome=OK, version=places[operation.batch]) if is_bound else operation
 
 
 def _told(operation: Operation, keys: Iterable[str]) -> Iterator[Fact]:
@@ -186,57 +202,33 @@ def _unexplained(needs: Sequence[Need], unknown: Sequence[Operation], floors: _F
 
 def unmatched(needs: Sequence[Need], offers: Sequence[Operation], fits: Callable[[Need, Operation], bool]) -> list[Need]:
     """Needs that get no offer of their own, where as many as can be do (a maximum matching, by augmenting paths)."""
-    owners: dict[int, int] = {}  # offer -> need
+    needs_of: dict[int, int] = {}  # offer -> the need that has it
+    offers_of: dict[int, int] = {}
 
-    def asked(need: int) -> dict[int, int] | None:
-        """Offer -> the need that reached it, and last the one that is free; breadth first."""
-        came_from: dict[int, int] = {}
+    def path_from(need: int) -> dict[int, int] | None:
+        """Offer -> the need that would take it; the last one is free. Breadth first."""
+        takers: dict[int, int] = {}
         waiting = [need]
-        for one in waiting:
-            for place, offer in enumerate(offers):
-                if place in came_from or not fits(needs[one], offer):
+        for taker in waiting:  # it grows
+            for offer in range(len(offers)):
+                if offer in takers or not fits(needs[taker], offers[offer]):
                     continue
-                came_from[place] = one
-                if place not in owners:
-                    return came_from
-                waiting.append(owners[place])
+                takers[offer] = taker
+                if offer not in needs_of:
+                    return takers
+                waiting.append(needs_of[offer])
         return None
 
     left: list[Need] = []
     for number, need in enumerate(needs):
-        came_from = asked(number)
-        if came_from is None:
+        takers = path_from(number)
+        if takers is None:
             left.append(need)
             continue
-        place = next(reversed(came_from))
-        while True:
-            one = came_from[place]
-            previous = next((other for other, owner in owners.items() if owner == one), None)
-            owners[place] = one
-            if one == number or previous is None:
-                break
-            place = previous
+        offer: int | None = next(reversed(takers))
+        while offer is not None:
+            taker = takers[offer]
+            given_up = offers_of.get(taker)
+            needs_of[offer], offers_of[taker] = taker, offer
+            offer = given_up
     return left
-
-
-def _whole_batches(history: Sequence[Operation], facts: dict[str, list[Fact]]) -> Iterator[str]:
-    """Of a write of several rows whose outcome is unknown: where one row of it is seen, the others are not older at that index."""
-    batches: dict[int, list[Operation]] = defaultdict(list)
-    for operation in history:
-        if operation.batch and operation.outcome == UNKNOWN:
-            batches[operation.batch].append(operation)
-    for batch in batches.values():
-        values = {each.key: _value_after(each) for each in batch}
-        placed = {
-            fact.version
-            for key, value in values.items()
-            for fact in facts.get(key, ())
-            if fact.version and fact.value == value and value is not MERGED
-        }
-        if len(placed) != 1:
-            continue  # not seen, or its values are not its own: then they tell nothing
-        version = placed.pop()
-        for key in values:
-            for fact in facts.get(key, ()):
-                if fact.index >= version and 0 < fact.version < version:
-                    yield f"half of a write of several rows: row {key} is older than {version} in {fact.seen_in}"

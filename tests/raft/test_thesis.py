@@ -182,6 +182,19 @@ def test_the_lowest_id_among_equally_fit_nodes_goes_first() -> None:
     assert cluster["2"].is_leader
 
 
+def test_a_leader_that_was_lost_has_no_place_in_the_order_of_candidates() -> None:
+    """The design: also where a newer term, and not silence, told that it leads no longer."""
+    cluster = Cluster.of(3)
+    cluster.elect("1")
+    cluster.cut("1", "2")
+    cluster.hand(RequestVote("3", "2", 2, 0, 0, False, True))  # refused for its short log
+    assert (cluster["3"].term, cluster["3"].vote, cluster["3"].leader_id) == (2, None, None)
+    cluster.tick("3", count=11)
+    assert cluster["3"].role is Role.FOLLOWER
+    cluster.tick("3")
+    assert cluster["3"].role is Role.PRE_CANDIDATE, "10 ticks, and 2 for the one place behind node 2"
+
+
 def test_a_node_about_to_win_refuses_the_pre_vote_of_a_higher_id_for_a_moment() -> None:
     """The design: two that ask at once do not split the vote."""
     cluster = Cluster.of(3)
