@@ -1,4 +1,4 @@
-"""`pytest tests/nemesis` (or `tox -e nemesis`) plays twelve rounds; `--rounds 80` a soak; `--seed 7` one round again.
+"""`tox -e nemesis` plays twelve rounds; `pytest tests/nemesis --rounds 80` a soak, `--seed 7` one round again.
 
 Needs root, for namespaces; a disk fault needs `mfusepy` and Debian's fuse3, a clock fault Debian's libfaketime. What a machine lacks is
 reported as skipped. From the root (`pytest` alone) this file is read too late to add options: then no round is played, for a bare test
@@ -15,13 +15,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "linear"))  # the checker that judges the rounds' histories
 
-ROUNDS = 12
 ROUND_SECONDS = 25.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("nemesis")
-    group.addoption("--rounds", type=int, default=ROUNDS, help="how many rounds are played")
+    group.addoption("--rounds", type=int, default=None, help="how many rounds are played")
     group.addoption("--round-seconds", type=float, default=ROUND_SECONDS, help="how long the faults of a round go on")
     group.addoption("--first-seed", type=int, default=0, help="the seed of the first round")
     with contextlib.suppress(ValueError):  # together with the simulator, whose option of the same name is there already
@@ -30,14 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     is_round = collection_path.name in ("test_rounds.py", "test_broken.py")
-    return True if is_round and config.getoption("--rounds", None) is None else None
+    is_asked = config.getoption("--rounds", None) is not None or config.getoption("--seed", None) is not None
+    return True if is_round and not is_asked else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" not in metafunc.fixturenames:
         return
     option = metafunc.config.getoption
-    seed, first, rounds = option("--seed", None), option("--first-seed", 0), option("--rounds", ROUNDS)
+    seed, first, rounds = option("--seed", None), option("--first-seed", 0), option("--rounds", None) or 1
     metafunc.parametrize("seed", range(first, first + rounds) if seed is None else [seed])
 
 
