@@ -28,6 +28,7 @@ LINGER_SECONDS = 30.0  # a snapshot that nobody needs any more is kept this long
 RETRY_SECONDS = 5.0  # after a snapshot could not be made
 FETCH_PAUSE_SECONDS = 1.0  # after a snapshot could not be had: it is offered again at every heartbeat
 WITNESS_BEATS = 100  # heartbeats; so long may it take until those who can be asked were seen to agree with a snapshot on offer
+DEMOTED_AFTER = 2  # reports in a row from another life: one alone may be a late one, and a demotion costs a vote
 SILENT_TICKS = 40  # a follower that was not heard for so long gets no snapshot made
 
 
@@ -45,6 +46,7 @@ class Seeding:
         self._fetched: tuple[SnapshotOffer, str] | None = None  # waits for its installation
         self.spoilt = ""  # the token of the last offer whose content was not what was promised
         self._forgotten: set[tuple[NodeId, str]] = set()
+        self._strange: dict[NodeId, int] = {}  # reports in a row from another life than the membership knows
         self._unvouched_beats = 0  # how long a snapshot on offer has waited for those that could agree with it
         self.is_stopping = False
 
@@ -67,6 +69,7 @@ class Seeding:
         if leading is None:
             self._wanted.clear()
             self._forgotten.clear()
+            self._strange.clear()
             self._unvouched_beats = 0
         else:
             heard = {peer for peer, each in leading.progress.items() if leading.ticks - each.acked_tick < SILENT_TICKS}
@@ -176,12 +179,16 @@ class Seeding:
             self._wanted.add(report.sender)
         membership = core.membership
         if report.life == membership.life_of(report.sender) and report.sender not in membership.learners:
-            return  # a learner of that life goes on: a late report of an earlier life may have demoted it (simulator: seed 78)
+            self._strange.pop(report.sender, None)
+            return  # a learner of that life goes on: late reports of an earlier life may have demoted it (simulator: seed 78)
         if (report.sender, report.life) not in self._forgotten:
             self._forgotten.add((report.sender, report.life))
             core.forget_peer(report.sender)
         voters, learners = set(membership.voters), set(membership.learners)
         if report.sender in voters:
+            self._strange[report.sender] = self._strange.get(report.sender, 0) + 1
+            if self._strange[report.sender] < DEMOTED_AFTER:
+                return
             voters.remove(report.sender)
             learners.add(report.sender)
             self._change(voters, learners, {}, f"node {report.sender} lost its data: it listens until it has caught up")
