@@ -192,7 +192,9 @@ class Seeding:
             voters.remove(report.sender)
             learners.add(report.sender)
             self._change(voters, learners, {}, f"node {report.sender} lost its data: it listens until it has caught up")
-        elif leading.progress[report.sender].match_index >= leading.commit_at_tick > 0:
+            return
+        self._strange.pop(report.sender, None)
+        if leading.progress[report.sender].match_index >= leading.commit_at_tick > 0:
             learners.discard(report.sender)
             voters.add(report.sender)
             self._change(voters, learners, {report.sender: report.life}, f"node {report.sender} has caught up: it votes again")

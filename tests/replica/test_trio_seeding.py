@@ -8,7 +8,7 @@ import pytest
 from replica_kit import SMALL, Cluster, MemoryNode, fill, insert, lines, update
 
 from ddbd.errors import NotReady, OutcomeUnknown
-from ddbd.raft.messages import AppendEntries, Quarantine
+from ddbd.raft.messages import AppendEntries, Quarantine, StateReport
 
 
 @pytest.fixture
@@ -41,6 +41,11 @@ def is_whole(trio: Cluster) -> bool:
     """All three vote, and no change is under way."""
     core = trio.nodes["1"].core
     return core.membership.voters == ("1", "2", "3") and not core.membership.is_joint and core.commit_index >= core.log.membership_index
+
+
+def former_life_of(node_id: str, leader: MemoryNode) -> StateReport:
+    """As the node reported before it was wiped."""
+    return StateReport(leader.id, node_id, leader.core.term, 0, b"", "", False, False, 0, "")
 
 
 # Away for long.
@@ -233,6 +238,24 @@ def test_a_wiped_node_comes_back_as_a_voter(trio: Cluster) -> None:
     trio.until(trio.agree)
     trio.nodes["2"].crash()
     fill(trio, trio.nodes["3"], 1, "with its vote")
+
+
+def test_one_late_report_of_a_former_life_demotes_nobody(trio: Cluster) -> None:
+    """It was sent before the wipe and arrives after the promotion (simulator: seed 2273)."""
+    trio.nodes["3"].crash()
+    trio.nodes["3"].wipe()
+    trio.nodes["3"].start()
+    trio.until(lambda: trio.nodes["1"].core.membership.learners == ("3",))
+    trio.until(lambda: is_whole(trio))
+    leader = trio.nodes["1"]
+    at, late = leader.core.log.membership_index, former_life_of("3", leader)
+    leader.driver.seeding.reported(late)
+    trio.run(2.0)
+    assert leader.core.log.membership_index == at
+    assert is_whole(trio)
+    for _ in range(2):  # nothing but the former life is heard: it is what the disk holds
+        leader.driver.seeding.reported(late)
+    trio.until(lambda: leader.core.log.membership_index > at)
 
 
 def test_a_wiped_node_casts_no_vote_and_counts_for_no_commit_before_it_is_promoted(trio: Cluster) -> None:
