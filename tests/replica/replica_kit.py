@@ -325,3 +325,11 @@ def fill(cluster: Cluster, node: MemoryNode, count: int, prefix: str = "fill") -
 
 def lines(events: Iterable[str], word: str) -> list[str]:
     return [event for event in events if word in event]
+
+
+def flip(node: MemoryNode, row_id: str) -> None:
+    """The row is gone from this node's tables, and nobody noticed."""
+    backend: Any = node.store.tables._backend
+    found = [rows for rows in backend.rows.values() if row_id in rows]
+    assert found, f"node {node.id} has no row {row_id}"
+    del found[0][row_id]

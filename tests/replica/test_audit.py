@@ -1,4 +1,4 @@
-"""Who differs from the majority, from the answers alone. What follows from it is shown with three replicas in `test_trio_seeding`."""
+"""Who differs from the majority, from the answers alone. What follows from it is shown with three replicas in `test_trio_quarantine`."""
 
 from __future__ import annotations
 
