@@ -12,6 +12,8 @@ from nemesis_history import load
 from nemesis_plan import Step
 from nemesis_round import Round, play
 
+MIB = 1024 * 1024
+
 
 class LyingDisks(Fault):
     """Every disk answers fsync and writes nothing; then the power goes."""
@@ -41,7 +43,7 @@ def round_with(fault: Fault, folder: Path) -> Round:
     if reason is not None:
         pytest.skip(reason)
     # One segment and no checkpoint: else the nodes see by themselves that their disks lied, and refuse to start.
-    limits = {"segment_bytes": 32 * 1024 * 1024, "disk_reserve_bytes": 4 * 1024 * 1024}
+    limits = {"segment_bytes": 32 * MIB, "disk_reserve_bytes": 4 * MIB, "checkpoint_wal_bytes": 1024 * MIB, "checkpoint_entries": 1_000_000}
     return play(1, 8.0, folder, [Step(fault, 2.0, 6.0, "seed")], back_seconds=10.0, limits=limits)
 
 
