@@ -6,11 +6,12 @@ is told the id alone. A client that goes away cancels its call, which gives up t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 
 from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,13 +23,13 @@ from ddbd.errors import DdbError, Fatal, NotLeader, Refused
 from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
 from ddbd.web.canonical import decode_object
-from ddbd.web.door import Head, load_type
+from ddbd.web.door import load_type
 from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.load import LOAD, load
 from ddbd.web.parameters import Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
-from ddbd.web.reply import Reply, cut, json_reply, send, set_head
+from ddbd.web.reply import Reply, cut, json_reply, send_stream, send_whole, set_head
 
 WRITE = frozenset({"db", "timeout", "forward"})
 
@@ -49,15 +50,27 @@ class Write(NamedTuple):
     fingerprint: bytes
 
 
-def answering(handler: Handler) -> Callable[[Api, Any], Coroutine[Any, Any, None]]:
-    """A handler's reply is sent; its error comes to `Api.failed` by way of Klein."""
+def answering(handler: Handler) -> Callable[[Api, Any], Deferred[None]]:
+    """A handler's reply is sent, or the problem that its error comes to. A client that went away gets neither."""
+
+    async def answer(self: Api, request: Any) -> None:
+        try:
+            reply = await handler(self, request)
+            if reply.stream is None:
+                send_whole(request, reply, self.reply_fields())
+            else:
+                await send_stream(request, reply, self.reply_fields())
+        except CancelledError:
+            if not request.finished:
+                await self.refuse(request, Failure())
+        except Exception:  # noqa: BLE001 - each error of a handler has its place in the table of problems
+            await self.refuse(request, Failure())
 
     @wraps(handler)
-    async def answer(self: Api, request: Any) -> None:
-        reply = await handler(self, request)
-        await send(request, reply, self.reply_headers())
+    def start(self: Api, request: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(answer(self, request))
 
-    return answer
+    return start
 
 
 class Api:
@@ -105,7 +118,7 @@ class Api:
     @app.route("/insert", methods=["POST"])
     @answering
     async def insert(self, request: Any) -> Reply:
-        if load_type(_head(request)) is not None:
+        if load_type(_content_types(request)) is not None:
             return await self._load(request)
         write = self._write(request, _ROW | {"data", "rows", "upsert"})
         return await self._propose(write, shape.insert(write.fields, self._ids))
@@ -186,11 +199,11 @@ class Api:
     async def _load(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], LOAD)
         key = _idempotency_key(request, self._limits.idempotency_key_chars_max)
-        return json_reply(await load(self.backend, self._ids, request, parameters, load_type(_head(request)) or b"", key))
+        return json_reply(await load(self.backend, self._ids, request, parameters, load_type(_content_types(request)) or b"", key))
 
-    # Headers and errors.
+    # Fields of each reply, and errors.
 
-    def reply_headers(self) -> list[tuple[bytes, bytes]]:
+    def reply_fields(self) -> list[tuple[bytes, bytes]]:
         backend = self.backend
         return [
             (b"Ddb-Node", backend.node_id.encode("ascii")),
@@ -201,17 +214,24 @@ class Api:
         ]
 
     @app.handle_errors(Exception)
-    async def failed(self, request: Any, failure: Failure) -> bytes | None:
-        """Klein writes what is returned and finishes the request, unless that is over."""
-        problem, headers = self._problem(request, failure)
+    def unrouted(self, request: Any, failure: Failure) -> bytes:
+        """What Klein's router raises. Klein writes what is returned, and finishes the request."""
+        reply = self._problem_reply(request, failure)
+        set_head(request, reply, self.reply_fields())
+        return reply.body
+
+    async def refuse(self, request: Any, failure: Failure) -> None:
+        reply = self._problem_reply(request, failure)
         if request.startedWriting:
             await cut(request)
-            return None
-        reply = Reply(problem.status, problem.body(), CONTENT_TYPE, (*problem.headers, *headers))
+        else:
+            send_whole(request, reply, self.reply_fields())
+
+    def _problem_reply(self, request: Any, failure: Failure) -> Reply:
+        problem, headers = self._problem(request, failure)
         if problem.status == 405 and request.method == b"OPTIONS":
-            reply = Reply(204, headers=tuple(headers))
-        set_head(request, reply, self.reply_headers())
-        return reply.body
+            return Reply(204, headers=tuple(headers))
+        return Reply(problem.status, problem.body(), CONTENT_TYPE, (*problem.headers, *headers))
 
     def _problem(self, request: Any, failure: Failure) -> tuple[Problem, list[tuple[bytes, bytes]]]:
         error = failure.value
@@ -251,8 +271,9 @@ def _idempotency_key(request: Any, chars_max: int) -> str:
     return str(key, "ascii")
 
 
-def _head(request: Any) -> Head:
-    return Head(request.method, request.uri, request.clientproto, lambda name: request.requestHeaders.getRawHeaders(name) or ())
+def _content_types(request: Any) -> Sequence[bytes]:
+    values: Sequence[bytes] = request.requestHeaders.getRawHeaders(b"Content-Type") or ()
+    return values
 
 
 def _health(code: str, reason: str | None) -> Reply:

@@ -1,40 +1,38 @@
-"""One connection: twisted.web's HTTP/1.1 parser, with the framing and the deadlines that it leaves open.
+"""One connection: what `framing` reads, one call at a time, its deadlines, and the end.
 
-What is added to `http.HTTPChannel`, each because it was tried and found missing (Twisted 26.10):
-
-* absolute deadlines for the head and for the body. Twisted's own timeout starts anew with every byte and is switched off;
-* the head's limits answered as 431, and whatever is malformed as 400 with a sentence;
-* refused: folded fields, Transfer-Encoding in HTTP/1.0 or other than chunked, Content-Length beside it, twice, or of absurd length;
-* the door's checks as soon as the head is there; `Expect: 100-continue` is answered by their outcome;
-* a refused body stops being kept at once. The answer goes out, then the connection is closed for writing and read for a moment longer:
+* Deadlines for the head and for the body are absolute. A timer that every byte starts anew would let a client hold on for ever.
+* Requests that were sent ahead (pipelining) wait their turn, and the client is not read from meanwhile; nor while it does not read itself.
+* A refused body stops being kept at once. The answer goes out, then the connection is closed for writing and read for a moment longer:
   a close with unread bytes is a reset, which would take the answer with it.
+* An answer that is whole leaves in one write.
 
 Phases, each with its own deadline:  HEAD -> BODY -> ANSWER (none) -> IDLE -> HEAD ...   and CLOSING from anywhere.
 """
-
-# mypy: disallow_untyped_calls=False
-# Twisted's web server has no types.
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web import http
-from twisted.web.http_headers import Headers
+from zope.interface import implementer
 
 from ddbd.errors import DdbError, Refused
-from ddbd.web.door import Head, Kind
-from ddbd.web.problems import CONTENT_TYPE, problem_of, reason_phrase
+from ddbd.web.body import BodyStream
+from ddbd.web.door import Kind
+from ddbd.web.framing import Framing, Incoming
+from ddbd.web.problems import CONTENT_TYPE, problem_of
+from ddbd.web.request import Request
 
 if TYPE_CHECKING:
     from ddbd.web.site import Site
 
 IDLE_SECONDS = 60.0  # between two requests of one connection
 LINGER_SECONDS = 2.0  # how long a refused client's bytes are read and dropped
-LENGTH_DIGITS_MAX = 18
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Phase(Enum):
@@ -45,43 +43,64 @@ class Phase(Enum):
     CLOSING = "closing"
 
 
-class Channel(http.HTTPChannel):
-    """`site` is set by the factory before the connection is made."""
+@implementer(IPushProducer)
+class Channel(Protocol):
+    """`site` is set by the factory before the connection is made. As a producer it stands between the transport and whoever writes."""
 
     site: Site
     transport: Any
-    _networkProducer: Any
-    phase = Phase.HEAD
     counted = True  # against the limit on connections; a peer's is not
     is_surplus = False  # it came when there were as many as are allowed
-    _heard = False  # whether a byte of the head in phase HEAD has come
-    _timer: IDelayedCall | None = None
-    _deadline: float | None = None  # absolute; a timer that fires before it just waits on
+
+    def __init__(self) -> None:
+        self.phase = Phase.HEAD
+        self._heard = False  # whether anything of the next head has come
+        self._timer: IDelayedCall | None = None
+        self._deadline: float | None = None  # absolute; a timer that fires before it just waits on
+        self._current: Request | None = None  # being answered
+        self._load: Incoming | None = None  # its body, where that still arrives
+        self._continued: Incoming | None = None  # whom the 100 was sent to
+        self._is_serving = False
+        self._is_full = False  # the transport's buffer: the client does not read
+        self._is_reading = True
+        self._is_load_held = False
+        self._producer: Any = None  # of the answer under way
 
     # The life of a connection.
 
     def connectionMade(self) -> None:
-        limits = self.site.limits
-        self.MAX_LENGTH = self.totalHeadersSize = limits.head_bytes_max
-        self.maxHeaders = limits.head_fields_max
-        super().connectionMade()
-        self._enter(Phase.HEAD, limits.head_seconds)
+        self._framing = Framing(self.site.limits, self._admit)
+        self.transport.registerProducer(self, True)
+        no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if no_delay is not None:
+            no_delay(True)
+        self._enter(Phase.HEAD, self.site.limits.head_seconds)
+
+    def _admit(self, head: Any, content_length: int | None) -> Any:
+        return self.site.admit(self, head, content_length)
 
     def dataReceived(self, data: bytes) -> None:
         if self.phase is Phase.CLOSING:
             return
-        if self.phase is Phase.IDLE and data:
-            self._enter(Phase.HEAD, self.site.limits.head_seconds)
         self._heard = True
-        super().dataReceived(data)
+        self._framing.feed(data)
+        self._serve()
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._enter(Phase.CLOSING, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.site.disconnected(self)
-        super().connectionLost(reason)
+        current, self._current = self._current, None
+        if current is not None:
+            current.lost(reason)
+        self._framing.arrived.clear()
+
+    @property
+    def held_bytes(self) -> int:
+        """Of what the client sent and nobody has taken yet."""
+        return self._framing.held_bytes
 
     def uncount(self) -> None:
         """This connection is a peer's."""
@@ -97,10 +116,10 @@ class Channel(http.HTTPChannel):
 
     def _expire_in(self, seconds: float | None) -> None:
         """One timer serves all deadlines: it is moved forward only, and looks again when it fires early."""
-        clock = self.site.clock
         if seconds is None:
             self._deadline = None
             return
+        clock = self.site.clock
         self._deadline = clock.seconds() + seconds
         if self._timer is None:
             self._timer = clock.callLater(seconds, self._fired)
@@ -122,158 +141,192 @@ class Channel(http.HTTPChannel):
         if self.phase is Phase.CLOSING:
             self.transport.abortConnection()
         elif self.phase is Phase.IDLE or not self._heard:
-            self.loseConnection()
+            self._close()
         elif self.phase is Phase.HEAD:
             self.refuse(Refused("request_timeout", f"the head did not arrive within {limits.head_seconds:g} seconds; send it at once"))
         else:
             self.refuse(Refused("request_timeout", f"the body did not arrive within {limits.body_seconds:g} seconds; send it faster"))
 
-    # The head.
+    # Calls, one at a time.
 
-    def lineReceived(self, line: bytes) -> None:
-        if self.phase is Phase.CLOSING:
+    def _serve(self) -> None:
+        """Starts what can be started. Answers that come at once are no recursion: a thousand requests may have been sent ahead."""
+        if self._is_serving:
             return
-        if line[:1] in (b" ", b"\t"):
-            self.refuse(Refused("bad_request", "a header field is folded over two lines; write it in one"))
-            return
-        self._receivedHeaderSize += 2  # the line's end
-        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
-            self.lineLengthExceeded(line)
-            return
-        super().lineReceived(line)
+        self._is_serving = True
+        arrived = self._framing.arrived
+        if self._load is not None:
+            self._feed_load(self._load)
+        while arrived and self._current is None and not self._is_full and self.phase is not Phase.CLOSING:
+            incoming = arrived[0]
+            if incoming.refusal is not None:
+                self.refuse(incoming.refusal)
+            elif incoming.is_whole or self._is_load(incoming):
+                self._start(arrived.popleft())
+            else:
+                self._ask_for(incoming)
+                break
+        self._is_serving = False
+        self._settle()
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self.refuse(Refused("head_too_large", f"the request's head is larger than {self.totalHeadersSize} bytes; send less"))
+    def _is_load(self, incoming: Incoming) -> bool:
+        return incoming.admission is not None and incoming.admission.kind is Kind.LOAD
 
-    def headerReceived(self, line: bytes) -> bool:
-        if self.phase is Phase.CLOSING:
-            return False
-        if self._receivedHeaderCount >= self.maxHeaders:
-            self.refuse(Refused("head_too_large", f"the request has more than {self.maxHeaders} header fields; send fewer"))
-            return False
-        return bool(super().headerReceived(line))
+    def _ask_for(self, incoming: Incoming) -> None:
+        """The body is still to come."""
+        if incoming.admission is not None and incoming.admission.expects_continue and self._continued is not incoming:
+            self._continued = incoming
+            if not incoming.received_bytes:
+                self.transport.write(CONTINUE)
 
-    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        """Twisted's hook for the two fields that frame a body."""
-        if header == b"Content-Length" and len(data) > LENGTH_DIGITS_MAX:
-            return self._bad_framing("Content-Length is too long a number" if data.isdigit() else "Content-Length is no number")
-        if header == b"Transfer-Encoding" and (data.lower() != b"chunked" or self._version != b"HTTP/1.1"):
-            return self._bad_framing("Transfer-Encoding is not understood; use chunked, in HTTP/1.1")
-        return bool(super()._maybeChooseTransferDecoder(header, data))
-
-    def _failChooseTransferDecoder(self) -> bool:
-        return self._bad_framing("the length of the body is given twice, or is no number; give one Content-Length, or chunked alone")
-
-    def _bad_framing(self, detail: str) -> bool:
-        self.refuse(Refused("bad_request", detail))
-        self.length = None
-        return False
-
-    def allHeadersReceived(self) -> None:
-        if self.phase is Phase.CLOSING:
-            return
-        request: Any = self.requests[-1]
-        head = Head(self._command, self._path, self._version, lambda name: request.requestHeaders.getRawHeaders(name) or ())
-        try:
-            request.admission = self.site.admit(self, head, self.length)
-        except DdbError as error:
-            self.refuse(error)
-            return
-        self.persistent = self.checkPersistence(request, self._version)
-        request.gotLength(self.length)
-        if request.admission.expects_continue and self.length != 0:
-            self._send100Continue()
-        self._enter(Phase.BODY, self.site.limits.body_seconds)
-        if request.admission.kind is Kind.LOAD:
-            request.begin_load(self._command, request.admission.target, self._version)
-
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """Twisted splits Connection at spaces; it is a list with commas."""
-        values = request.requestHeaders.getRawHeaders(b"Connection") or ()
-        tokens = {token.strip().lower() for value in values for token in value.split(b",")}
-        if version == b"HTTP/1.1" and b"close" not in tokens:
-            return True
-        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        return False
-
-    # The body.
-
-    def rawDataReceived(self, data: bytes) -> None:
-        if self.phase is not Phase.CLOSING:
-            super().rawDataReceived(data)
-
-    def allContentReceived(self) -> None:
-        if self.phase is Phase.CLOSING:
-            return
-        self._enter(Phase.ANSWER, None)
-        super().allContentReceived()
-
-    def pause_body(self) -> None:
-        """The reader of a load is busy: neither its time nor its memory is the client's to spend."""
-        if self.phase is Phase.BODY:
-            self._expire_in(None)
-            self._networkProducer.pauseProducing()
-
-    def resume_body(self) -> None:
-        if self.phase is Phase.BODY:
+    def _start(self, incoming: Incoming) -> None:
+        request = self._current = Request(self, incoming)
+        if self._is_load(incoming):
+            self._ask_for(incoming)
+            request.load = BodyStream(self._hold_load, self._release_load)
+            self._load = incoming
+            self.phase = Phase.BODY
             self._expire_in(self.site.limits.body_seconds)
-            if not self._waitingForTransport:
-                self._networkProducer.resumeProducing()
+            self._feed_load(incoming)
+        self.site.process(request)
+
+    def _settle(self) -> None:
+        """The phase that follows from what there is, and whether the client is read from."""
+        if self.phase is Phase.CLOSING:
+            return
+        framing = self._framing
+        if framing.error is not None and not framing.arrived and (self._current is None or self._load is not None):
+            self.refuse(framing.error)
+            return
+        if self._current is not None:
+            if self._load is None:
+                self.phase, self._deadline = Phase.ANSWER, None
+        elif framing.in_body:
+            if self.phase is not Phase.BODY:
+                self._enter(Phase.BODY, self.site.limits.body_seconds)
+        elif framing.in_head:
+            if self.phase is not Phase.HEAD:
+                self._enter(Phase.HEAD, self.site.limits.head_seconds)
+        elif self.phase is not Phase.IDLE and self.phase is not Phase.HEAD:
+            self._enter(Phase.IDLE, IDLE_SECONDS)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        is_ahead = self._current is not None and self._load is None and bool(self._framing.arrived)
+        wanted = not (self._is_full or is_ahead or (self._load is not None and self._is_load_held))
+        if wanted != self._is_reading:
+            self._is_reading = wanted
+            if wanted:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
+
+    # The body of a load.
+
+    def _feed_load(self, incoming: Incoming) -> None:
+        """What came of it, to whoever reads it."""
+        request = self._current
+        assert request is not None, "a load's body without its call"
+        load = request.load
+        assert load is not None, "a load without a stream"
+        pieces, incoming.pieces = incoming.pieces, []
+        if incoming.is_whole:
+            self._load = None
+        if pieces:
+            load.feed(b"".join(pieces))
+        if incoming.is_whole:
+            load.end()
+
+    def _hold_load(self) -> None:
+        """The reader of a load is busy: neither its time nor its memory is the client's to spend."""
+        if self._load is not None:
+            self._is_load_held = True
+            self._expire_in(None)
+            self._read_on()
+
+    def _release_load(self) -> None:
+        if self._load is not None:
+            self._is_load_held = False
+            self._expire_in(self.site.limits.body_seconds)
+            self._read_on()
+
+    # The transport, as its producer, and the answer's own one.
+
+    def pauseProducing(self) -> None:
+        self._is_full = True
+        self._read_on()
+        if self._producer is not None:
+            self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._is_full = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+        self._serve()
+
+    def stopProducing(self) -> None:
+        if self._producer is not None:
+            self._producer.stopProducing()
+
+    def produce(self, producer: Any) -> None:
+        """None: nobody writes any more."""
+        self._producer = producer
+        if producer is not None and self._is_full:
+            producer.pauseProducing()
 
     # The answer, and the end.
 
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
-        headers.removeHeader(b"Server")
-        if self.phase is not Phase.ANSWER or self.site.stopping:
-            self.persistent = False
-            headers.setRawHeaders(b"Connection", [b"close"])
-        super().writeHeaders(version, code, reason, headers)
+    def keeps_open(self, request: Request) -> bool:
+        """Whether the connection goes on behind this answer. Not where its body is still on the way: that cannot be told from a request."""
+        return request.is_persistent and self._load is None and not self.site.stopping
 
-    def requestDone(self, request: Any) -> None:
-        if self.phase is Phase.ANSWER:
-            if self.persistent:
-                self._enter(Phase.IDLE, IDLE_SECONDS)
-                self._heard = False
-            super().requestDone(request)
-        else:
-            # Answered before the body was there: what follows cannot be told from a next request any more.
-            del self.requests[0]
+    def answered(self, request: Request, keep_open: bool) -> None:
+        """All of the answer was written."""
+        self._current = None
+        self._producer = None
+        if self.phase is Phase.CLOSING:
+            return
+        if self._load is not None:
+            self._load = None
             self._linger()
+        elif not keep_open:
+            self._close()
+        else:
+            self._enter(Phase.IDLE, IDLE_SECONDS)
+            self._heard = False
+            self._serve()
 
-    def loseConnection(self) -> None:
+    def _close(self) -> None:
         """A client that does not read its answer is not waited for without end."""
         self._enter(Phase.CLOSING, IDLE_SECONDS)
-        super().loseConnection()
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted's one answer to whatever it cannot parse."""
-        self.refuse(Refused("bad_request", "the request is malformed; send HTTP/1.1 as RFC 9112 has it"))
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def refuse(self, error: DdbError) -> None:
         """Answers with a problem and hangs up. A load that runs already is told, and answers itself."""
         if self.phase is Phase.CLOSING:
             return
-        request: Any = self.requests[-1] if self.requests else None
-        if request is not None and request.load is not None:
-            self._enter(Phase.BODY, None)
-            self._networkProducer.pauseProducing()
-            request.load.fail(error)
+        current = self._current
+        if current is not None and current.load is not None:
+            self._expire_in(None)
+            self._is_load_held = True
+            self._read_on()
+            current.load.fail(error)
             return
-        problem = problem_of(error)
-        body = problem.body()
-        headers = [(b"Content-Type", CONTENT_TYPE), (b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
-        lines = [b"%s: %s\r\n" % field for field in (*headers, *problem.headers, *self.site.reply_headers())]
-        head = b"HTTP/1.1 %d %s\r\n" % (problem.status, reason_phrase(problem.status))
-        without_body = getattr(self, "_command", b"") == b"HEAD"
-        self.transport.writeSequence([head, *lines, b"\r\n", b"" if without_body else body])
+        problem, arrived = problem_of(error), self._framing.arrived
+        without_body = bool(arrived) and arrived[0].head.method == b"HEAD"
+        fields = [*problem.headers, *self.site.api.reply_fields()]
+        if problem.status == 405:
+            fields.append((b"Allow", b"GET, HEAD, OPTIONS, POST"))  # of any path: this method was not even parsed
+        self.transport.write(self.site.whole_answer(problem.status, CONTENT_TYPE, fields, problem.body(), b"close", without_body))
         self._linger()
 
     def _linger(self) -> None:
         """Everything that still arrives is dropped."""
-        self._buffer = b""
-        self._networkProducer.unregisterProducer()
-        self._networkProducer.resumeProducing()
         self._enter(Phase.CLOSING, LINGER_SECONDS)
+        self._framing.arrived.clear()
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
         half_close = getattr(self.transport, "loseWriteConnection", None)
         if half_close is None:
             self.transport.loseConnection()

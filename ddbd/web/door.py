@@ -12,32 +12,40 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ddbd.config import Config, Node
 from ddbd.errors import Refused
 
+NONE: tuple[bytes, ...] = ()
 READS = (b"GET", b"HEAD", b"OPTIONS")
 LOAD_PATH = b"/insert"
 LOAD_TYPES = (b"application/x-ndjson", b"text/csv")
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_PLAIN = re.compile(rb"/(?!/)[\x21\x22\x24\x26-\x7e]*")  # nothing to look at twice: no %, no #
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(.*)", re.DOTALL)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NOT_VISIBLE = re.compile(rb"[^\x21-\x7e]|#")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-class Head(NamedTuple):
-    """`get(name)` gives all values of a field, in order; none when it is not there."""
+class Fields(dict[bytes, list[bytes]]):
+    """Of a request's head: all values of each, in order, by the name in lower case."""
 
+    def getRawHeaders(self, name: bytes, default: Any = None) -> Any:
+        """As twisted.web's Headers have it."""
+        return self.get(name.lower(), default)
+
+
+class Head(NamedTuple):
     method: bytes
     target: bytes
     version: bytes  # b"HTTP/1.1" or b"HTTP/1.0"
-    get: Callable[[bytes], Sequence[bytes]]
+    fields: Fields
 
 
 class Kind(Enum):
@@ -72,11 +80,12 @@ class Door:
             raise Refused("not_found", "* is for OPTIONS alone; name a path, as in /status")
         expects = _expects_continue(head)
         kind = self._kind(head, target)
+        bytes_max: int | None = self._limits.message_bytes_max
         if kind is not Kind.MOUNTED:
             if head.method not in READS:
                 _check_origin(head, host)
             _check_encoding(head)
-        bytes_max = {Kind.CALL: self._limits.body_bytes_max, Kind.LOAD: None, Kind.MOUNTED: self._limits.message_bytes_max}[kind]
+            bytes_max = None if kind is Kind.LOAD else self._limits.body_bytes_max
         if bytes_max is not None and content_length is not None and content_length > bytes_max:
             raise too_large(bytes_max)
         return Admission(target, kind, bytes_max, expects)
@@ -85,10 +94,10 @@ class Door:
         path = target.partition(b"?")[0]
         if path[1:].partition(b"/")[0] in self._mounted:
             return Kind.MOUNTED
-        return Kind.LOAD if path == LOAD_PATH and head.method == b"POST" and load_type(head) else Kind.CALL
+        return Kind.LOAD if path == LOAD_PATH and head.method == b"POST" and load_type(head.fields.get(b"content-type", NONE)) else Kind.CALL
 
     def _check_host(self, head: Head) -> bytes:
-        hosts = head.get(b"Host")
+        hosts = head.fields.get(b"host", NONE)
         if len(hosts) != 1:
             how = "no Host" if not hosts else f"{len(hosts)} Hosts"
             raise Refused("bad_request", f"the request has {how}; name this node once")
@@ -112,6 +121,8 @@ class Door:
 
     def _check_target(self, target: bytes, host: bytes) -> bytes:
         """The absolute form must be understood (RFC 9112, 3.2.2), but may name nobody else than the Host does."""
+        if _PLAIN.fullmatch(target):
+            return target
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is not None:
             if absolute[1].lower() != host.lower():
@@ -130,9 +141,8 @@ class Door:
         return target
 
 
-def load_type(head: Head) -> bytes | None:
-    """The format of a streaming load; None for any other content type, which means JSON."""
-    types = head.get(b"Content-Type")
+def load_type(types: Sequence[bytes]) -> bytes | None:
+    """The format of a streaming load, by the values of Content-Type; None for any other, which means JSON."""
     kind = types[0].partition(b";")[0].strip().lower() if types else b""
     return kind if kind in LOAD_TYPES else None
 
@@ -143,25 +153,27 @@ def too_large(bytes_max: int) -> Refused:
 
 def _check_origin(head: Head, host: bytes) -> None:
     """A browser sends these two; nobody else has to."""
-    sites = head.get(b"Sec-Fetch-Site")
+    sites = head.fields.get(b"sec-fetch-site", NONE)
     if any(site.lower() not in (b"same-origin", b"none") for site in sites):
         raise Refused("cross_origin", "a page of another origin may not write; call from this node's own pages, or from no browser")
-    for origin in head.get(b"Origin"):
+    for origin in head.fields.get(b"origin", NONE):
         scheme, _, authority = origin.lower().partition(b"://")
         if scheme not in (b"http", b"https") or authority != host.lower():
             raise Refused("cross_origin", "Origin is not this node; call from this node's own pages, or without Origin")
 
 
 def _check_encoding(head: Head) -> None:
-    if any(value.strip().lower() not in (b"", b"identity") for value in head.get(b"Content-Encoding")):
+    if any(value.strip().lower() not in (b"", b"identity") for value in head.fields.get(b"content-encoding", NONE)):
         raise Refused("unsupported_media_type", "the body is compressed; send it as it is, without Content-Encoding")
 
 
 def _expects_continue(head: Head) -> bool:
-    expects = [value.strip().lower() for value in head.get(b"Expect")]
+    if b"expect" not in head.fields:
+        return False
+    expects = [value.strip().lower() for value in head.fields[b"expect"]]
     if any(value != b"100-continue" for value in expects):
         raise Refused("expectation_failed", "only Expect: 100-continue is understood")
-    return bool(expects) and head.version == b"HTTP/1.1"
+    return head.version == b"HTTP/1.1"
 
 
 def _bare(host: bytes) -> bytes:

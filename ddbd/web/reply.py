@@ -11,10 +11,15 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from ddbd.web.problems import reason_phrase
+
 JSON = b"application/json"
 WITHOUT_BODY = (204, 304)
 
+Fields = list[tuple[bytes, bytes]]
+
 _encode = msgspec.json.Encoder().encode
+_status_lines: dict[int, bytes] = {}
 
 
 class Stream(Protocol):
@@ -36,7 +41,15 @@ def json_reply(value: Any, status: int = 200) -> Reply:
     return Reply(status, _encode(value) + b"\n")
 
 
-def set_head(request: Any, reply: Reply, headers: list[tuple[bytes, bytes]]) -> None:
+def head_lines(status: int, fields: Fields) -> bytes:
+    """All of a head but its empty line."""
+    line = _status_lines.get(status)
+    if line is None:
+        line = _status_lines[status] = b"HTTP/1.1 %d %s\r\n" % (status, reason_phrase(status))
+    return line + b"".join([b"%s: %s\r\n" % field for field in fields])
+
+
+def set_head(request: Any, reply: Reply, headers: Fields) -> None:
     """`headers` are those of every reply; the reply's own replace them."""
     request.setResponseCode(reply.status)
     if reply.status not in WITHOUT_BODY:
@@ -47,12 +60,28 @@ def set_head(request: Any, reply: Reply, headers: list[tuple[bytes, bytes]]) -> 
         request.setHeader(name, value)
 
 
-async def send(request: Any, reply: Reply, headers: list[tuple[bytes, bytes]]) -> None:
+def send_whole(request: Any, reply: Reply, headers: Fields) -> None:
+    """In one write, where the channel is ours."""
+    answer = getattr(request, "answer", None)
+    if answer is not None:
+        if reply.headers:
+            own = {name for name, _ in reply.headers}
+            headers = [*[field for field in headers if field[0] not in own], *reply.headers]
+        answer(reply.status, reply.content_type, headers, reply.body)
+        return
     set_head(request, reply, headers)
-    if reply.stream is not None:
-        await _send_stream(request, reply.stream)
-    else:
-        request.write(reply.body)
+    request.write(reply.body)
+    request.finish()
+
+
+async def send_stream(request: Any, reply: Reply, headers: Fields) -> None:
+    assert reply.stream is not None, "no stream to send"
+    set_head(request, reply, headers)
+    try:
+        if request.method != b"HEAD":
+            await reply.stream.write_to(request)
+    finally:
+        reply.stream.close()
     request.finish()
 
 
@@ -62,11 +91,3 @@ async def cut(request: Any) -> None:
     request.transport.abortConnection()
     with suppress(Exception):  # whatever the connection ended with
         await gone
-
-
-async def _send_stream(request: Any, stream: Stream) -> None:
-    try:
-        if request.method != b"HEAD":
-            await stream.write_to(request)
-    finally:
-        stream.close()

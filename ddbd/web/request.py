@@ -1,110 +1,234 @@
-"""One request on a `Channel`: twisted.web's, with a body that is limited while it arrives, and no HTML of Twisted's anywhere.
+"""One request, as light as it can be and still be taken for twisted.web's: what Klein, and the resources of other rooms, use of it.
 
-A call's body is kept in memory (the limit is far below what a file would pay for) and the resource is asked when it is whole. A load's
-resource is asked at the end of the head and reads `load` as the bytes come.
+Nothing is made before it is asked for: the body as a file, the path's segments, the arguments of the query, a Deferred for the end.
+
+An answer is either one call of `answer` (everything is known: it leaves in one write), or twisted.web's way: setResponseCode, setHeader,
+write as often as there is something, finish. Then the head leaves with the first write, and the body in chunks where no Content-Length
+was set (in HTTP/1.0 up to the connection's end).
 """
-
-# mypy: disallow_untyped_calls=False
-# Twisted's web server has no types.
 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
+from klein.interfaces import IKleinRequest
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web import http, resource, server
+from twisted.web import resource, server
 from twisted.web.error import UnsupportedMethod
+from twisted.web.iweb import IRequest
+from zope.interface import classImplements
 
 from ddbd.errors import DdbError, Refused
-from ddbd.web.body import BodyStream
-from ddbd.web.door import Admission, Kind, too_large
+from ddbd.web.framing import Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
+from ddbd.web.reply import WITHOUT_BODY, Fields
+
+if TYPE_CHECKING:
+    from ddbd.web.body import BodyStream
+    from ddbd.web.channel import Channel
+
+logger = Logger()
 
 
-class Request(server.Request):
-    """What the web room's own resource uses: method, uri, path, content, load, requestHeaders, and IRequest's way of answering."""
+class Request:
+    """`load` is the body of a streaming load while it arrives; else `content` has all of it."""
 
-    channel: Any
-    content: Any
-    transport: Any
-    defaultContentType = None
-    admission: Admission
-    load: BodyStream | None = None
-    _received_bytes = 0
+    __slots__ = (
+        *("_args", "_chunked", "_content", "_fields", "_finish_waiters", "_is_whole", "_keep_open", "_pieces", "_status", "body_bytes"),
+        *("branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "load", "mapper", "method", "path"),
+        *("postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
+    )
 
-    # The body.
+    def __init__(self, channel: Channel, incoming: Incoming) -> None:
+        assert incoming.admission is not None, "a request that the door did not let in"
+        head = incoming.head
+        self.channel = channel
+        self.method = head.method
+        self.uri = incoming.admission.target
+        self.path = self.uri.partition(b"?")[0]
+        self.clientproto = head.version
+        self.requestHeaders = head.fields
+        self.is_persistent = incoming.is_persistent
+        self.load: BodyStream | None = None
+        self.startedWriting = 0
+        self.finished = 0
+        self.call: Deferred[Any] | None = None  # what answers; cancelled when the client goes away
+        self._pieces = incoming.pieces
+        self._content: BytesIO | None = None
+        self._finish_waiters: list[Deferred[None]] = []
+        self._status = 200
+        self._fields: dict[bytes, tuple[bytes, bytes]] = {}  # of the answer, by name in lower case
 
-    def gotLength(self, length: int | None) -> None:
-        self.content = BytesIO()
+    # What was asked.
 
-    def parseCookies(self) -> None:
-        """There are none."""
+    def body(self) -> bytes:
+        """All of it, at once."""
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
-    def handleContentChunk(self, data: bytes) -> None:
-        if self.load is not None:
-            self.load.feed(data)
+    @property
+    def content(self) -> BytesIO:
+        if self._content is None:
+            self._content = BytesIO(self.body())
+        return self._content
+
+    @property
+    def transport(self) -> Any:
+        return self.channel.transport
+
+    @property
+    def args(self) -> dict[bytes, list[bytes]]:
+        return parse_qs(self.uri.partition(b"?")[2], keep_blank_values=True)
+
+    def getHeader(self, name: bytes) -> bytes | None:
+        values = self.requestHeaders.getRawHeaders(name)
+        return values[-1] if values else None
+
+    def getRequestHostname(self) -> bytes:
+        """Of the Host field, which the door has checked."""
+        host = self.requestHeaders[b"host"][0]
+        return host[: host.index(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
+
+    def getHost(self) -> Any:
+        return self.transport.getHost()
+
+    def isSecure(self) -> bool:
+        return False
+
+    def find_resource(self, site: Any) -> Any:
+        """By the path's segments, as twisted.web does it."""
+        self.site, self.sitepath = site, []
+        self.prepath: list[bytes] = []
+        self.postpath = [server.unquote(segment) for segment in self.path[1:].split(b"/")]
+        return resource.getChildForRequest(site.resource, self)
+
+    # The answer, whole.
+
+    def answer(self, status: int, content_type: bytes, fields: Fields, body: bytes) -> None:
+        """Nothing was written before."""
+        keep_open = self.channel.keeps_open(self)
+        connection = b"" if keep_open else b"close"
+        self.startedWriting = 1
+        data = self.channel.site.whole_answer(status, content_type, fields, body, connection, self.method == b"HEAD")
+        self.channel.transport.write(data)
+        self._end(keep_open)
+
+    # The answer, bit by bit.
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        self._status = code
+
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        self._fields[name.lower()] = (name, value)
+
+    def write(self, data: bytes) -> None:
+        if self.finished:
             return
-        self._received_bytes += len(data)
-        bytes_max = self.admission.body_bytes_max
-        if bytes_max is not None and self._received_bytes > bytes_max:
-            self.channel.refuse(too_large(bytes_max))
-        elif not self.content.closed:
-            self.content.write(data)
-
-    def begin_load(self, command: bytes, target: bytes, version: bytes) -> None:
-        self.load = BodyStream(self.channel.pause_body, self.channel.resume_body)
-        self._begin(command, target, version)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if self.load is not None:
-            self.load.end()
+        if not self.startedWriting:
+            self._write_head()
+        if not data or not self._is_whole:
             return
-        self.content.seek(0)
-        self._begin(command, self.admission.target, version)
+        if self._chunked:
+            self.channel.transport.writeSequence([b"%x\r\n" % len(data), data, b"\r\n"])
+        else:
+            self.channel.transport.write(data)
 
-    def _begin(self, command: bytes, target: bytes, version: bytes) -> None:
-        self.method, self.uri, self.clientproto = command, target, version
-        self.path, _, query = target.partition(b"?")
-        self.args = http.parse_qs(query, True) if self.admission.kind is Kind.MOUNTED else {}
-        self.process()
+    def _write_head(self) -> None:
+        self.startedWriting = 1
+        self._is_whole = self.method != b"HEAD" and self._status not in WITHOUT_BODY
+        is_framed = b"content-length" in self._fields or self._status in WITHOUT_BODY
+        self._chunked = not is_framed and self.clientproto == b"HTTP/1.1"
+        self._keep_open = self.channel.keeps_open(self) and (is_framed or self._chunked)
+        fields = list(self._fields.values())
+        if self._chunked:
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        if not self._keep_open:
+            fields.append((b"Connection", b"close"))
+        self.channel.transport.write(self.channel.site.answer_head(self._status, fields))
 
-    # The answer.
+    def finish(self) -> None:
+        if self.finished:
+            return
+        if not self.startedWriting:
+            if self._status not in WITHOUT_BODY:
+                self._fields.setdefault(b"content-length", (b"Content-Length", b"0"))
+            self.write(b"")
+        if self._chunked and self._is_whole:
+            self.channel.transport.write(b"0\r\n\r\n")
+        self._end(self._keep_open)
 
-    def render(self, resrc: Any) -> None:
-        if isinstance(resrc, resource._UnsafeErrorPage):
-            self._refuse(Refused("not_found", "there is nothing at this path; GET /status says what there is"))
+    def _end(self, keep_open: bool) -> None:
+        self.finished = 1
+        self.call = None
+        waiters, self._finish_waiters = self._finish_waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+        self.channel.answered(self, keep_open)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Push producers alone."""
+        assert streaming, "a producer that is to be pulled"
+        self.channel.produce(producer)
+
+    def unregisterProducer(self) -> None:
+        self.channel.produce(None)
+
+    def notifyFinish(self) -> Deferred[None]:
+        """Fires when the answer is written, errbacks when the client is gone before."""
+        waiter: Deferred[None] = Deferred()
+        self._finish_waiters.append(waiter)
+        return waiter
+
+    def lost(self, reason: Failure) -> None:
+        """The client is gone."""
+        self.finished = 1
+        call, self.call = self.call, None
+        waiters, self._finish_waiters = self._finish_waiters, []
+        for waiter in waiters:
+            waiter.errback(reason)
+        if call is not None:
+            call.cancel()
+
+    # Resources.
+
+    def render(self, found: Any) -> None:
+        """As twisted.web does it, but for its pages."""
+        if isinstance(found, resource._UnsafeErrorPage):
+            self.refuse(Refused("not_found", "there is nothing at this path; GET /status says what there is"))
             return
         try:
-            body = resrc.render(self)
+            body = found.render(self)
         except UnsupportedMethod as error:
             self.setHeader(b"Allow", b", ".join(error.allowedMethods))
-            self._refuse(Refused("method_not_allowed", "this path does not take the method; the header Allow lists those that it takes"))
+            self.refuse(Refused("method_not_allowed", "this path does not take the method; the header Allow lists those that it takes"))
             return
         if body is not server.NOT_DONE_YET:
             self.setHeader(b"Content-Length", b"%d" % len(body))
             self.write(body)
             self.finish()
 
+    def refuse(self, error: DdbError) -> None:
+        """As the answer; fields that were set before go with it."""
+        problem = problem_of(error)
+        self._problem(problem.status, problem.headers, problem.body())
+
     def processingFailed(self, reason: Failure) -> Failure:
         """Whatever a resource let through."""
         problem, log_id = self.channel.site.internal_problem()
-        self._log.failure("{method} {path} failed ({log_id})", failure=reason, method=self.method, path=self.path, log_id=log_id)
+        logger.failure("{method} {path} failed ({log_id})", failure=reason, method=self.method, path=self.path, log_id=log_id)
         if self.startedWriting:
             self.transport.abortConnection()
         else:
-            self._answer(problem.status, problem.headers, problem.body())
+            self._problem(problem.status, problem.headers, problem.body())
         return reason
 
-    def _refuse(self, error: DdbError) -> None:
-        problem = problem_of(error)
-        self._answer(problem.status, problem.headers, problem.body())
+    def _problem(self, status: int, headers: Fields, body: bytes) -> None:
+        fields = [*self._fields.values(), *headers, *self.channel.site.api.reply_fields()]
+        self.answer(status, CONTENT_TYPE, fields, body)
 
-    def _answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.setResponseCode(status)
-        self.setHeader(b"Content-Type", CONTENT_TYPE)
-        self.setHeader(b"Content-Length", b"%d" % len(body))
-        for name, value in (*headers, *self.channel.site.reply_headers()):
-            self.setHeader(name, value)
-        self.write(body)
-        self.finish()
+
+# Not by `implementer`: a type checker would miss what nobody here calls (cookies, sessions, conditional requests).
+classImplements(Request, IRequest, IKleinRequest)

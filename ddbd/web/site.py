@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.web import server
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource, Resource
 
 from ddbd.config import Config
@@ -28,7 +29,9 @@ from ddbd.web.channel import Channel
 from ddbd.web.door import Admission, Door, Head, Kind
 from ddbd.web.ids import RowIds
 from ddbd.web.problems import Problem, internal_problem
+from ddbd.web.reply import WITHOUT_BODY, Fields, head_lines
 from ddbd.web.request import Request
+from ddbd.web.routes import Routes
 
 SPARE_CONNECTIONS = 64
 
@@ -51,24 +54,26 @@ class Root(Resource):
 
 
 class Site(server.Site):
-    """The factory. `clock` serves every deadline."""
+    """The factory. `clock` serves every deadline, `now` is the wall clock and dates the answers."""
 
     protocol = Channel  # type: ignore[assignment]  # not Twisted's choice between versions: there is no HTTP/2 here
-    requestFactory = Request
 
-    def __init__(self, root: IResource, api: Api, door: Door, clock: IReactorTime, peers: Collection[bytes]) -> None:
+    def __init__(self, root: IResource, api: Api, door: Door, clock: IReactorTime, peers: Collection[bytes], now: Callable[[], float]) -> None:
         super().__init__(root, reactor=clock, timeout=None, parsePOSTFormSubmission=False)
         self.clock = clock
-        self.api = api
         self.limits = api.backend.config.limits
         self.stopping = False  # set: every answer closes its connection
         self.connections = 0  # those that count
         self._door = door
         self._peers = frozenset(peers)
+        self._now = now
+        self._dated = (-1, b"")  # the second that the field is of
+        self.serve(root, api)
 
     def serve(self, root: IResource, api: Api) -> None:
         """From the next request on, also of connections that are open."""
         self.resource, self.api = root, api
+        self._routes = Routes(api.app)
 
     def startFactory(self) -> None:
         """No access log, and so no clock for it."""
@@ -103,8 +108,28 @@ class Site(server.Site):
             raise Busy(f"{self.connections} connections are open, {self.limits.connections_max} are allowed; try again later")
         return admission
 
-    def reply_headers(self) -> list[tuple[bytes, bytes]]:
-        return self.api.reply_headers()
+    def process(self, request: Request) -> None:
+        """Straight to the handler where the path is a plain one of the app's, else through the tree of resources."""
+        if request.uri == b"*":
+            request.answer(200, b"text/plain", [(b"Allow", b"GET, HEAD, OPTIONS, POST")], b"")
+        elif not self._routes.run(request):
+            request.render(request.find_resource(self))
+
+    # Answers as bytes.
+
+    def answer_head(self, status: int, fields: Fields) -> bytes:
+        second = int(self._now())
+        if second != self._dated[0]:
+            self._dated = (second, b"Date: %s\r\n\r\n" % datetimeToString(second))
+        return head_lines(status, fields) + self._dated[1]
+
+    def whole_answer(self, status: int, content_type: bytes, fields: Fields, body: bytes, connection: bytes, without_body: bool) -> bytes:
+        """`connection` is a value for that field, or empty."""
+        framing: Fields = [(b"Connection", connection)] if connection else []
+        if status not in WITHOUT_BODY:
+            framing += [(b"Content-Type", content_type), (b"Content-Length", b"%d" % len(body))]
+        head = self.answer_head(status, [*framing, *fields])
+        return head if without_body or status in WITHOUT_BODY else head + body
 
     def internal_problem(self) -> tuple[Problem, str]:
         error_id = self.api.entropy(8).hex()
@@ -131,8 +156,9 @@ def make_site(
     peers: Collection[bytes] = (b"raft",),
     now: Callable[[], float] = time.time,
     entropy: Callable[[int], bytes] = os.urandom,
+    factory: type[Site] = Site,
 ) -> Site:
-    """Ready to listen with. `now` is the wall clock and serves row ids alone; `entropy(n)` gives n random bytes."""
+    """Ready to listen with. `now` is the wall clock: it dates answers and row ids; `entropy(n)` gives n random bytes."""
     root, api = make_resource(backend, clock, mounted, now, entropy)
     door = Door(config, config.node(backend.node_id), (mounted or {}).keys())
-    return Site(root, api, door, clock, peers)
+    return factory(root, api, door, clock, peers, now)

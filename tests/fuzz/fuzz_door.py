@@ -146,11 +146,7 @@ class Fuzzer:
 
     def _check_held(self, connection: Connection) -> None:
         channel = connection.channel
-        held = len(channel._buffer) + sum(len(piece) for piece in getattr(channel, "_dataBuffer", ()))
-        for request in channel.requests:
-            if getattr(request, "content", None) is not None and not request.content.closed:
-                held += request.content.getbuffer().nbytes
-        self.held_bytes_max = max(self.held_bytes_max, held)
+        self.held_bytes_max = max(self.held_bytes_max, channel.held_bytes)
 
     def _count(self, answer: Answer) -> None:
         code = answer.code or ""

@@ -17,7 +17,7 @@ from ddbd.web.canonical import decode, decode_object
 
 
 @pytest.fixture(scope="module")
-def node() -> Node:
+def node(channel: None) -> Node:
     return Node().with_students()
 
 

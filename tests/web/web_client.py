@@ -125,7 +125,9 @@ class Reactor(Clock):
 
 
 class Node:
-    """One node in memory: its twin, its site, its clock."""
+    """One node in memory: its twin, its site, its clock. `factory` decides about the channel."""
+
+    factory: type[Site] = Site
 
     def __init__(self, config: Config | None = None, node_id: str = "1", leader_id: str | None = "1", **options: Any) -> None:
         self.clock = Reactor()
@@ -133,7 +135,13 @@ class Node:
         self.twin = Twin(self.config, self.clock, node_id, leader_id)
         self.random = iter(range(1, 1_000_000))
         self.site = make_site(
-            self.twin, self.config, self.clock, now=lambda: NOW, entropy=lambda n: next(self.random).to_bytes(n, "big"), **options
+            self.twin,
+            self.config,
+            self.clock,
+            now=lambda: NOW,
+            entropy=lambda n: next(self.random).to_bytes(n, "big"),
+            factory=Node.factory,
+            **options,
         )
 
     def connect(self) -> Connection:
