@@ -7,7 +7,7 @@ is told the id alone. A client that goes away cancels its call, which gives up t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 from klein import Klein
@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
 from ddbd.commands import AnyCommand
+from ddbd.config import Limits
 from ddbd.errors import DdbError, Fatal, NotLeader, Refused
 from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
@@ -29,7 +30,7 @@ from ddbd.web.ids import RowIds
 from ddbd.web.load import LOAD, load
 from ddbd.web.parameters import Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
-from ddbd.web.reply import Reply, cut, json_reply, send_stream, send_whole, set_head
+from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
 
 WRITE = frozenset({"db", "timeout", "forward"})
 
@@ -50,6 +51,23 @@ class Write(NamedTuple):
     fingerprint: bytes
 
 
+class Options(NamedTuple):
+    """What the query string of a write says."""
+
+    db: str | None
+    timeout_seconds: float
+    forward: bool
+
+
+@lru_cache(maxsize=256)
+def write_options(query: bytes, timeout_seconds_max: float) -> Options:
+    """Most clients send the same few for ever. Raises Refused."""
+    parameters = Parameters(query, WRITE)
+    db = parameters.text("db")
+    timeout_seconds, forward = parameters.timeout_seconds(timeout_seconds_max), parameters.flag("forward")
+    return Options(None if db is None else shape.check_name("db", db), timeout_seconds, forward)
+
+
 def answering(handler: Handler) -> Callable[[Api, Any], Deferred[None]]:
     """A handler's reply is sent, or the problem that its error comes to. A client that went away gets neither."""
 
@@ -57,9 +75,9 @@ def answering(handler: Handler) -> Callable[[Api, Any], Deferred[None]]:
         try:
             reply = await handler(self, request)
             if reply.stream is None:
-                send_whole(request, reply, self.reply_fields())
+                self._send(request, reply)
             else:
-                await send_stream(request, reply, self.reply_fields())
+                await send_stream(request, reply, self.common(), self._index_of(reply))
         except CancelledError:
             if not request.finished:
                 await self.refuse(request, Failure())
@@ -86,6 +104,8 @@ class Api:
         self._clock = clock
         self._ids = ids
         self._limits = backend.config.limits
+        self._common_term = -1
+        self._common = common(backend.node_id, 0)
 
     # Tables.
 
@@ -172,14 +192,12 @@ class Api:
     def _write(self, request: Any, allowed: frozenset[str]) -> Write:
         """Raises Refused. The fingerprint is of what came, before ids are filled in."""
         path, _, query = request.uri.partition(b"?")
-        parameters = Parameters(query, WRITE)
-        key, db = _idempotency_key(request, self._limits.idempotency_key_chars_max), parameters.text("db")
-        timeout_seconds, forward = parameters.timeout_seconds(self._limits.timeout_seconds_max), parameters.flag("forward")
+        options, key = write_options(query, self._limits.timeout_seconds_max), _idempotency_key(request, self._limits)
         body = request.content.read()
         values = decode_object(body, self._limits.json_depth_max)
-        fields = shape.Fields(values, allowed, None if db is None else shape.check_name("db", db), self._limits, len(body))
+        fields = shape.Fields(values, allowed, options.db, self._limits, len(body))
         fingerprint = fingerprint_of(request.method, path, query, body) if key else b""
-        return Write(fields, self._clock.seconds() + timeout_seconds, forward, key, fingerprint)
+        return Write(fields, self._clock.seconds() + options.timeout_seconds, options.forward, key, fingerprint)
 
     async def _propose(self, write: Write, command: AnyCommand) -> Reply:
         seconds = max(0.0, write.deadline - self._clock.seconds())
@@ -198,26 +216,32 @@ class Api:
 
     async def _load(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], LOAD)
-        key = _idempotency_key(request, self._limits.idempotency_key_chars_max)
+        key = _idempotency_key(request, self._limits)
         return json_reply(await load(self.backend, self._ids, request, parameters, load_type(_content_types(request)) or b"", key))
 
     # Fields of each reply, and errors.
 
-    def reply_fields(self) -> list[tuple[bytes, bytes]]:
-        backend = self.backend
-        return [
-            (b"Ddb-Node", backend.node_id.encode("ascii")),
-            (b"Ddb-Term", b"%d" % backend.term),
-            (b"Ddb-Index", b"%d" % backend.applied_index),
-            (b"Cache-Control", b"no-store"),
-            (b"X-Content-Type-Options", b"nosniff"),
-        ]
+    def common(self) -> Common:
+        term = self.backend.term
+        if term != self._common_term:
+            self._common, self._common_term = common(self.backend.node_id, term), term
+        return self._common
+
+    def reply_lines(self) -> bytes:
+        """What the channel puts into a reply of its own."""
+        return b"%sDdb-Index: %d\r\n" % (self.common().lines, self.backend.applied_index)
+
+    def _index_of(self, reply: Reply) -> int:
+        return self.backend.applied_index if reply.index is None else reply.index
+
+    def _send(self, request: Any, reply: Reply) -> None:
+        send_whole(request, reply, self.common(), self._index_of(reply))
 
     @app.handle_errors(Exception)
     def unrouted(self, request: Any, failure: Failure) -> bytes:
         """What Klein's router raises. Klein writes what is returned, and finishes the request."""
         reply = self._problem_reply(request, failure)
-        set_head(request, reply, self.reply_fields())
+        set_head(request, reply, self.common(), self._index_of(reply))
         return reply.body
 
     async def refuse(self, request: Any, failure: Failure) -> None:
@@ -225,7 +249,7 @@ class Api:
         if request.startedWriting:
             await cut(request)
         else:
-            send_whole(request, reply, self.reply_fields())
+            self._send(request, reply)
 
     def _problem_reply(self, request: Any, failure: Failure) -> Reply:
         problem, headers = self._problem(request, failure)
@@ -260,12 +284,12 @@ class Api:
         return problem, [(b"Location", master.url.encode("ascii") + request.uri)]
 
 
-def _idempotency_key(request: Any, chars_max: int) -> str:
+def _idempotency_key(request: Any, limits: Limits) -> str:
     """Empty without one. Raises Refused."""
-    values = request.requestHeaders.getRawHeaders(b"Idempotency-Key") or ()
+    values = request.requestHeaders.getRawHeaders(b"Idempotency-Key")
     if not values:
         return ""
-    key = values[0]
+    key, chars_max = values[0], limits.idempotency_key_chars_max
     if len(values) > 1 or not 1 <= len(key) <= chars_max or any(not 0x20 <= byte < 0x7F for byte in key):
         raise Refused("invalid_value", f"Idempotency-Key is no key; give one of 1 to {chars_max} printable ASCII characters")
     return str(key, "ascii")

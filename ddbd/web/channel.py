@@ -24,6 +24,7 @@ from ddbd.web.body import BodyStream
 from ddbd.web.door import Kind
 from ddbd.web.framing import Framing, Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
+from ddbd.web.reply import lines_of
 from ddbd.web.request import Request
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Channel(Protocol):
         if incoming.admission is not None and incoming.admission.expects_continue and self._continued is not incoming:
             self._continued = incoming
             if not incoming.received_bytes:
-                self.transport.write(CONTINUE)
+                self.write(CONTINUE)
 
     def _start(self, incoming: Incoming) -> None:
         request = self._current = Request(self, incoming)
@@ -276,6 +277,9 @@ class Channel(Protocol):
 
     # The answer, and the end.
 
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
     def keeps_open(self, request: Request) -> bool:
         """Whether the connection goes on behind this answer. Not where its body is still on the way: that cannot be told from a request."""
         return request.is_persistent and self._load is None and not self.site.stopping
@@ -315,10 +319,11 @@ class Channel(Protocol):
             return
         problem, arrived = problem_of(error), self._framing.arrived
         without_body = bool(arrived) and arrived[0].head.method == b"HEAD"
-        fields = [*problem.headers, *self.site.api.reply_fields()]
+        fields = [*problem.headers, (b"Connection", b"close")]
         if problem.status == 405:
             fields.append((b"Allow", b"GET, HEAD, OPTIONS, POST"))  # of any path: this method was not even parsed
-        self.transport.write(self.site.whole_answer(problem.status, CONTENT_TYPE, fields, problem.body(), b"close", without_body))
+        lines = lines_of(fields) + self.site.api.reply_lines()
+        self.write(self.site.whole_answer(problem.status, CONTENT_TYPE, lines, problem.body(), without_body))
         self._linger()
 
     def _linger(self) -> None:

@@ -94,7 +94,9 @@ class Door:
         path = target.partition(b"?")[0]
         if path[1:].partition(b"/")[0] in self._mounted:
             return Kind.MOUNTED
-        return Kind.LOAD if path == LOAD_PATH and head.method == b"POST" and load_type(head.fields.get(b"content-type", NONE)) else Kind.CALL
+        return (
+            Kind.LOAD if path == LOAD_PATH and head.method == b"POST" and load_type(head.fields.get(b"content-type", NONE)) else Kind.CALL
+        )
 
     def _check_host(self, head: Head) -> bytes:
         hosts = head.fields.get(b"host", NONE)

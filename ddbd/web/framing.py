@@ -64,6 +64,8 @@ class Framing:
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._begun = 0  # heads, in this slice
+        self._slice_bytes = 0
+        self._head_may_be_long = False  # than its limit: it came in more than one slice, or in one that is
         self._head_bytes = 0  # of a head that is not whole, by slices
         self._quiet_bytes = 0  # since the last piece of a body
         self._is_upgrade = False
@@ -91,7 +93,8 @@ class Framing:
         if self._is_deaf:
             return
         was_between = not self.in_head and self._body is None
-        self._begun = 0
+        self._begun, self._slice_bytes = 0, len(data)
+        self._head_may_be_long = self._head_may_be_long or self.in_head
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -118,7 +121,13 @@ class Framing:
     def _count_quiet(self, size: int) -> None:
         self._quiet_bytes += size
         if self._quiet_bytes > self._head_bytes_max:
-            self._fail(Refused("bad_request", f"more than {self._head_bytes_max} bytes of framing between two pieces of the body; send less"))
+            self._fail(
+                Refused("bad_request", f"more than {self._head_bytes_max} bytes of framing between two pieces of the body; send less")
+            )
+
+    def _whole_head_bytes(self) -> int:
+        line = len(self._parser.get_method()) + len(self._target) + len(b"  HTTP/1.1\r\n\r\n")
+        return line + sum(len(name) + len(value) + len(b": \r\n") for name, value in self._fields)
 
     def _too_large(self) -> Refused:
         return Refused("head_too_large", f"the request's head is larger than {self._head_bytes_max} bytes; send less")
@@ -158,6 +167,7 @@ class Framing:
         self._begun += 1
         self._target = b""
         self._fields = []
+        self._head_may_be_long = self._slice_bytes > self._head_bytes_max
 
     def on_url(self, url: bytes) -> None:
         if not self._is_replay:
@@ -174,18 +184,16 @@ class Framing:
             return
         self.in_head = False
         parser, fields = self._parser, Fields()
-        method, size = parser.get_method(), len(self._target) + 14
         for name, value in self._fields:
-            size += len(name) + len(value) + 4
             fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
         version = VERSIONS.get(parser.get_http_version())
-        if size + len(method) > self._head_bytes_max:
+        if self._head_may_be_long and self._whole_head_bytes() > self._head_bytes_max:
             self._fail(self._too_large())
             return
         if version is None:
             self._fail(Refused("bad_request", "only HTTP/1.1 and HTTP/1.0 are spoken here"))
             return
-        head = Head(method, self._target, version, fields)
+        head = Head(parser.get_method(), self._target, version, fields)
         is_persistent = version == b"HTTP/1.1" and parser.should_keep_alive()
         self._arrive(head, fields, is_persistent)
 

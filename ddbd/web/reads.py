@@ -68,13 +68,14 @@ async def read(backend: Backend, clock: IReactorTime, read: Read) -> Reply:
         await backend.read_barrier(read.timeout_seconds)
     if read.local or read.min_index is not None:  # index 0 was applied long ago; what is asked then is whether this node may be read
         await backend.wait_applied(read.min_index or 0, max(0.0, deadline - clock.seconds()))
-    headers = [(b"Ddb-Index", b"%d" % backend.applied_index)]
+    headers: list[tuple[bytes, bytes]] = []
+    index = backend.applied_index
     if read.local:
         staleness = backend.staleness_ms()
         headers.append((b"Ddb-Staleness-Ms", b"unknown" if staleness is None else b"%d" % staleness))
     if read.query.row_id is not None:
         return _one_row(backend, read, headers)
-    return await _many_rows(backend, clock, read, headers)
+    return (await _many_rows(backend, clock, read, headers))._replace(index=index)
 
 
 def _one_row(backend: Backend, read: Read, headers: list[tuple[bytes, bytes]]) -> Reply:

@@ -6,6 +6,7 @@ A stream is told apart from its end: whatever breaks it after the first byte cut
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -15,8 +16,6 @@ from ddbd.web.problems import reason_phrase
 
 JSON = b"application/json"
 WITHOUT_BODY = (204, 304)
-
-Fields = list[tuple[bytes, bytes]]
 
 _encode = msgspec.json.Encoder().encode
 _status_lines: dict[int, bytes] = {}
@@ -33,50 +32,68 @@ class Reply(NamedTuple):
     status: int
     body: bytes = b""
     content_type: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()  # its own, beside those of every reply
     stream: Stream | None = None
+    index: int | None = None  # type: ignore[assignment]  # what the answer is of; None: what this node has applied when it is sent
+
+
+class Common(NamedTuple):
+    """The fields of every reply, but for Ddb-Index, which moves with each write."""
+
+    fields: tuple[tuple[bytes, bytes], ...]
+    lines: bytes
 
 
 def json_reply(value: Any, status: int = 200) -> Reply:
     return Reply(status, _encode(value) + b"\n")
 
 
-def head_lines(status: int, fields: Fields) -> bytes:
-    """All of a head but its empty line."""
+def status_line(status: int) -> bytes:
     line = _status_lines.get(status)
     if line is None:
         line = _status_lines[status] = b"HTTP/1.1 %d %s\r\n" % (status, reason_phrase(status))
-    return line + b"".join([b"%s: %s\r\n" % field for field in fields])
+    return line
 
 
-def set_head(request: Any, reply: Reply, headers: Fields) -> None:
-    """`headers` are those of every reply; the reply's own replace them."""
+def lines_of(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%s: %s\r\n" % field for field in fields])
+
+
+def common(node_id: str, term: int) -> Common:
+    fields = (
+        (b"Ddb-Node", node_id.encode("ascii")),
+        (b"Ddb-Term", b"%d" % term),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Content-Type-Options", b"nosniff"),
+    )
+    return Common(fields, lines_of(fields))
+
+
+def set_head(request: Any, reply: Reply, common: Common, index: int) -> None:
     request.setResponseCode(reply.status)
     if reply.status not in WITHOUT_BODY:
         request.setHeader(b"Content-Type", reply.content_type)
         if reply.stream is None:
             request.setHeader(b"Content-Length", b"%d" % len(reply.body))
-    for name, value in (*headers, *reply.headers):
+    for name, value in (*common.fields, (b"Ddb-Index", b"%d" % index), *reply.headers):
         request.setHeader(name, value)
 
 
-def send_whole(request: Any, reply: Reply, headers: Fields) -> None:
+def send_whole(request: Any, reply: Reply, common: Common, index: int) -> None:
     """In one write, where the channel is ours."""
     answer = getattr(request, "answer", None)
     if answer is not None:
-        if reply.headers:
-            own = {name for name, _ in reply.headers}
-            headers = [*[field for field in headers if field[0] not in own], *reply.headers]
-        answer(reply.status, reply.content_type, headers, reply.body)
+        lines = b"%sDdb-Index: %d\r\n" % (common.lines, index)
+        answer(reply.status, reply.content_type, lines + lines_of(reply.headers) if reply.headers else lines, reply.body)
         return
-    set_head(request, reply, headers)
+    set_head(request, reply, common, index)
     request.write(reply.body)
     request.finish()
 
 
-async def send_stream(request: Any, reply: Reply, headers: Fields) -> None:
+async def send_stream(request: Any, reply: Reply, common: Common, index: int) -> None:
     assert reply.stream is not None, "no stream to send"
-    set_head(request, reply, headers)
+    set_head(request, reply, common, index)
     try:
         if request.method != b"HEAD":
             await reply.stream.write_to(request)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_to_bytes
 
 from klein.interfaces import IKleinRequest
 from twisted.internet.defer import Deferred
@@ -25,11 +25,15 @@ from zope.interface import classImplements
 from ddbd.errors import DdbError, Refused
 from ddbd.web.framing import Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
-from ddbd.web.reply import WITHOUT_BODY, Fields
+from ddbd.web.reply import WITHOUT_BODY, lines_of
 
 if TYPE_CHECKING:
     from ddbd.web.body import BodyStream
     from ddbd.web.channel import Channel
+
+CLOSE = b"Connection: close\r\n"
+
+Fields = list[tuple[bytes, bytes]]
 
 logger = Logger()
 
@@ -100,20 +104,21 @@ class Request:
 
     def find_resource(self, site: Any) -> Any:
         """By the path's segments, as twisted.web does it."""
-        self.site, self.sitepath = site, []
+        self.site = site
+        self.sitepath: list[bytes] = []
         self.prepath: list[bytes] = []
-        self.postpath = [server.unquote(segment) for segment in self.path[1:].split(b"/")]
+        self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
         return resource.getChildForRequest(site.resource, self)
 
     # The answer, whole.
 
-    def answer(self, status: int, content_type: bytes, fields: Fields, body: bytes) -> None:
-        """Nothing was written before."""
-        keep_open = self.channel.keeps_open(self)
-        connection = b"" if keep_open else b"close"
-        self.startedWriting = 1
-        data = self.channel.site.whole_answer(status, content_type, fields, body, connection, self.method == b"HEAD")
-        self.channel.transport.write(data)
+    def answer(self, status: int, content_type: bytes, lines: bytes, body: bytes) -> None:
+        """Nothing was written before. `lines` are the fields, as they go out."""
+        channel, self.startedWriting = self.channel, 1
+        keep_open = channel.keeps_open(self)
+        if not keep_open:
+            lines += CLOSE
+        channel.write(channel.site.whole_answer(status, content_type, lines, body, self.method == b"HEAD"))
         self._end(keep_open)
 
     # The answer, bit by bit.
@@ -132,9 +137,9 @@ class Request:
         if not data or not self._is_whole:
             return
         if self._chunked:
-            self.channel.transport.writeSequence([b"%x\r\n" % len(data), data, b"\r\n"])
+            self.channel.write(b"%x\r\n%s\r\n" % (len(data), data))
         else:
-            self.channel.transport.write(data)
+            self.channel.write(data)
 
     def _write_head(self) -> None:
         self.startedWriting = 1
@@ -142,12 +147,12 @@ class Request:
         is_framed = b"content-length" in self._fields or self._status in WITHOUT_BODY
         self._chunked = not is_framed and self.clientproto == b"HTTP/1.1"
         self._keep_open = self.channel.keeps_open(self) and (is_framed or self._chunked)
-        fields = list(self._fields.values())
+        lines = lines_of(self._fields.values())
         if self._chunked:
-            fields.append((b"Transfer-Encoding", b"chunked"))
+            lines += b"Transfer-Encoding: chunked\r\n"
         if not self._keep_open:
-            fields.append((b"Connection", b"close"))
-        self.channel.transport.write(self.channel.site.answer_head(self._status, fields))
+            lines += CLOSE
+        self.channel.write(self.channel.site.answer_head(self._status, lines))
 
     def finish(self) -> None:
         if self.finished:
@@ -157,7 +162,7 @@ class Request:
                 self._fields.setdefault(b"content-length", (b"Content-Length", b"0"))
             self.write(b"")
         if self._chunked and self._is_whole:
-            self.channel.transport.write(b"0\r\n\r\n")
+            self.channel.write(b"0\r\n\r\n")
         self._end(self._keep_open)
 
     def _end(self, keep_open: bool) -> None:
@@ -226,9 +231,9 @@ class Request:
         return reason
 
     def _problem(self, status: int, headers: Fields, body: bytes) -> None:
-        fields = [*self._fields.values(), *headers, *self.channel.site.api.reply_fields()]
-        self.answer(status, CONTENT_TYPE, fields, body)
+        lines = lines_of([*self._fields.values(), *headers]) + self.channel.site.api.reply_lines()
+        self.answer(status, CONTENT_TYPE, lines, body)
 
 
 # Not by `implementer`: a type checker would miss what nobody here calls (cookies, sessions, conditional requests).
-classImplements(Request, IRequest, IKleinRequest)
+classImplements(Request, IRequest, IKleinRequest)  # type: ignore[misc]

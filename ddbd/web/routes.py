@@ -33,7 +33,7 @@ class Routes:
         result: Any = self._execute(endpoint, request)
         if isinstance(result, Deferred):
             request.call = result
-            result.addCallback(_write, request).addErrback(_failed, request)
+            result.addCallbacks(_write, _failed, (request,), {}, (request,))
         else:
             _write(result, request)
         return True

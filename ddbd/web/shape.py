@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -37,8 +38,13 @@ GROWTH_MAX = 8  # JSON written out again is at most this many times as long as w
 _encode = msgspec.json.Encoder().encode
 
 
+@lru_cache(maxsize=1024)
+def is_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and not name.lower().startswith("sqlite_")
+
+
 def check_name(what: str, name: str) -> str:
-    if not NAME.fullmatch(name) or name.lower().startswith("sqlite_"):
+    if not is_name(name):
         raise Refused(
             "invalid_name",
             f"{what} is {quoted(name)}; a name has 1 to 63 letters, digits and '_', begins with no digit, and not with sqlite_",
@@ -72,9 +78,9 @@ class Fields:
     """A body's fields. `db` is the one of the query string: given in both places, they must be the same."""
 
     def __init__(self, body: dict[str, Any], allowed: frozenset[str], db: str | None, limits: Limits, body_bytes: int) -> None:
-        for name in body:
-            if name not in allowed:
-                raise Refused("unknown_field", f"there is no field {quoted(name)} here; use {', '.join(sorted(allowed))}")
+        if not body.keys() <= allowed:
+            other = next(name for name in body if name not in allowed)
+            raise Refused("unknown_field", f"there is no field {quoted(other)} here; use {', '.join(sorted(allowed))}")
         self._body = body
         self.limits = limits
         self.may_be_large = body_bytes * GROWTH_MAX > limits.row_bytes_max

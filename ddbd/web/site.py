@@ -29,7 +29,7 @@ from ddbd.web.channel import Channel
 from ddbd.web.door import Admission, Door, Head, Kind
 from ddbd.web.ids import RowIds
 from ddbd.web.problems import Problem, internal_problem
-from ddbd.web.reply import WITHOUT_BODY, Fields, head_lines
+from ddbd.web.reply import WITHOUT_BODY, status_line
 from ddbd.web.request import Request
 from ddbd.web.routes import Routes
 
@@ -58,7 +58,9 @@ class Site(server.Site):
 
     protocol = Channel  # type: ignore[assignment]  # not Twisted's choice between versions: there is no HTTP/2 here
 
-    def __init__(self, root: IResource, api: Api, door: Door, clock: IReactorTime, peers: Collection[bytes], now: Callable[[], float]) -> None:
+    def __init__(
+        self, root: IResource, api: Api, door: Door, clock: IReactorTime, peers: Collection[bytes], now: Callable[[], float]
+    ) -> None:
         super().__init__(root, reactor=clock, timeout=None, parsePOSTFormSubmission=False)
         self.clock = clock
         self.limits = api.backend.config.limits
@@ -111,25 +113,24 @@ class Site(server.Site):
     def process(self, request: Request) -> None:
         """Straight to the handler where the path is a plain one of the app's, else through the tree of resources."""
         if request.uri == b"*":
-            request.answer(200, b"text/plain", [(b"Allow", b"GET, HEAD, OPTIONS, POST")], b"")
+            request.answer(200, b"text/plain", b"Allow: GET, HEAD, OPTIONS, POST\r\n", b"")
         elif not self._routes.run(request):
             request.render(request.find_resource(self))
 
     # Answers as bytes.
 
-    def answer_head(self, status: int, fields: Fields) -> bytes:
+    def answer_head(self, status: int, lines: bytes) -> bytes:
         second = int(self._now())
         if second != self._dated[0]:
             self._dated = (second, b"Date: %s\r\n\r\n" % datetimeToString(second))
-        return head_lines(status, fields) + self._dated[1]
+        return b"%s%s%s" % (status_line(status), lines, self._dated[1])
 
-    def whole_answer(self, status: int, content_type: bytes, fields: Fields, body: bytes, connection: bytes, without_body: bool) -> bytes:
-        """`connection` is a value for that field, or empty."""
-        framing: Fields = [(b"Connection", connection)] if connection else []
-        if status not in WITHOUT_BODY:
-            framing += [(b"Content-Type", content_type), (b"Content-Length", b"%d" % len(body))]
-        head = self.answer_head(status, [*framing, *fields])
-        return head if without_body or status in WITHOUT_BODY else head + body
+    def whole_answer(self, status: int, content_type: bytes, lines: bytes, body: bytes, without_body: bool) -> bytes:
+        """`lines` are all fields but those that describe the body."""
+        if status in WITHOUT_BODY:
+            return self.answer_head(status, lines)
+        head = self.answer_head(status, b"Content-Type: %s\r\nContent-Length: %d\r\n%s" % (content_type, len(body), lines))
+        return head if without_body else head + body
 
     def internal_problem(self) -> tuple[Problem, str]:
         error_id = self.api.entropy(8).hex()

@@ -25,8 +25,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http_headers import Headers
-
-from twisted_request import TwistedRequest
+from twisted_request import TwistedRequest, reply_fields
 
 from ddbd.errors import DdbError, Refused
 from ddbd.web.door import Fields, Head, Kind
@@ -264,7 +263,7 @@ class TwistedChannel(http.HTTPChannel):
         problem = problem_of(error)
         body = problem.body()
         headers = [(b"Content-Type", CONTENT_TYPE), (b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
-        lines = [b"%s: %s\r\n" % field for field in (*headers, *problem.headers, *self.site.api.reply_fields())]
+        lines = [b"%s: %s\r\n" % field for field in (*headers, *problem.headers, *reply_fields(self.site.api))]
         head = b"HTTP/1.1 %d %s\r\n" % (problem.status, reason_phrase(problem.status))
         without_body = getattr(self, "_command", b"") == b"HEAD"
         self.transport.writeSequence([head, *lines, b"\r\n", b"" if without_body else body])

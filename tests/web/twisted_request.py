@@ -104,7 +104,11 @@ class TwistedRequest(server.Request):
         self.setResponseCode(status)
         self.setHeader(b"Content-Type", CONTENT_TYPE)
         self.setHeader(b"Content-Length", b"%d" % len(body))
-        for name, value in (*headers, *self.channel.site.api.reply_fields()):
+        for name, value in (*headers, *reply_fields(self.channel.site.api)):
             self.setHeader(name, value)
         self.write(body)
         self.finish()
+
+
+def reply_fields(api: Any) -> list[tuple[bytes, bytes]]:
+    return [*api.common().fields, (b"Ddb-Index", b"%d" % api.backend.applied_index)]
