@@ -134,6 +134,8 @@ class RowStream:
     async def _may_write(self) -> None:
         await _turn(self._clock)
         while self._paused:
+            if self._timer is None:  # it fired in the slice that filled the client's buffer, when nobody waited yet
+                raise self._timed_out()
             self._resumed = Deferred()
             await self._resumed
 
@@ -141,7 +143,10 @@ class RowStream:
         self._timer = None
         if self._resumed is not None:
             resumed, self._resumed = self._resumed, None
-            resumed.errback(ScanTimedOut(f"the client did not read within {self._seconds_max:g} s"))
+            resumed.errback(self._timed_out())
+
+    def _timed_out(self) -> ScanTimedOut:
+        return ScanTimedOut(f"the client did not read within {self._seconds_max:g} s")
 
     def pauseProducing(self) -> None:
         self._paused = True

@@ -276,6 +276,21 @@ def test_a_client_that_never_reads_is_cut_off() -> None:
     assert not connection.response().complete
 
 
+def test_a_client_that_stops_reading_just_when_its_time_is_over_is_cut_off() -> None:
+    node = filled()
+    node.twin.tables.scan = lambda query: PassingTime([[("a", 1)]] * 9, lambda: passes())
+    connection = streaming(node)
+
+    def passes() -> None:
+        """The slice that the deadline falls into is the one that fills the client's buffer."""
+        node.clock.rightNow += 31
+        connection.channel.pauseProducing()
+
+    run(node)
+    assert connection.wire.disconnected
+    assert not connection.response().complete
+
+
 class BrokenScan:
     """Breaks after some slices."""
 
@@ -291,6 +306,19 @@ class BrokenScan:
 
     def close(self) -> None:
         self.closed = True
+
+
+class PassingTime(BrokenScan):
+    """Calls before its last slice."""
+
+    def __init__(self, slices: list[Any], call: Any) -> None:
+        super().__init__(slices, ScanTimedOut("too long"))
+        self._call = call
+
+    def __iter__(self) -> Any:
+        yield from self._slices[:-1]
+        self._call()
+        yield self._slices[-1]
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
