@@ -33,6 +33,7 @@ from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem,
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
 
 WRITE = frozenset({"db", "timeout", "forward"})
+NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or application/x-ndjson"  # curl sends another unless told
 
 _DATABASE = frozenset({"db_name"})
 _TABLE = _DATABASE | {"table_name"}
@@ -60,9 +61,9 @@ class Options(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def write_options(query: bytes, timeout_seconds_max: float) -> Options:
+def write_options(query: bytes, timeout_seconds_max: float, hint: str) -> Options:
     """Most clients send the same few for ever. Raises Refused."""
-    parameters = Parameters(query, WRITE)
+    parameters = Parameters(query, WRITE, hint)
     db = parameters.text("db")
     timeout_seconds, forward = parameters.timeout_seconds(timeout_seconds_max), parameters.flag("forward")
     return Options(None if db is None else shape.check_name("db", db), timeout_seconds, forward)
@@ -140,7 +141,7 @@ class Api:
     async def insert(self, request: Any) -> Reply:
         if load_type(_content_types(request)) is not None:
             return await self._load(request)
-        write = self._write(request, _ROW | {"data", "rows", "upsert"})
+        write = self._write(request, _ROW | {"data", "rows", "upsert"}, NO_LOAD)
         return await self._propose(write, shape.insert(write.fields, self._ids))
 
     @app.route("/update", methods=["POST"])
@@ -189,10 +190,10 @@ class Api:
 
     # Writing.
 
-    def _write(self, request: Any, allowed: frozenset[str]) -> Write:
+    def _write(self, request: Any, allowed: frozenset[str], hint: str = "") -> Write:
         """Raises Refused. The fingerprint is of what came, before ids are filled in."""
         path, _, query = request.uri.partition(b"?")
-        options, key = write_options(query, self._limits.timeout_seconds_max), _idempotency_key(request, self._limits)
+        options, key = write_options(query, self._limits.timeout_seconds_max, hint), _idempotency_key(request, self._limits)
         body = request.content.read()
         values = decode_object(body, self._limits.json_depth_max)
         fields = shape.Fields(values, allowed, options.db, self._limits, len(body))

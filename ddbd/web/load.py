@@ -121,6 +121,7 @@ async def load(
     insert = Insert(None if db is None else check_name("db", db), table, (), upsert, single=False)
     await backend.read_barrier(timeout_seconds)  # this node must know the table's columns as they are
     info = backend.tables.table(insert.db, insert.table)
+    insert = Insert(info.db, info.name, (), upsert, single=False)  # all slices into one table, whatever becomes the default meanwhile
     scope = fingerprint_of(request.method, *request.uri.partition(b"?"), content_type)
     loader = Loader(backend, info, insert, timeout_seconds, key, scope)
     records = records_of(content_type, info, limits, ids)

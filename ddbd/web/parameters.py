@@ -16,13 +16,16 @@ _INTEGER = re.compile(r"[0-9]{1,19}")
 
 
 class Parameters:
-    """Each method takes one parameter; None or the default when it was not given. All raise Refused."""
+    """Each method takes one parameter; None or the default when it was not given. All raise Refused.
 
-    def __init__(self, query: bytes, allowed: frozenset[str]) -> None:
+    `hint` ends the sentence about a parameter that is unknown here.
+    """
+
+    def __init__(self, query: bytes, allowed: frozenset[str], hint: str = "") -> None:
         self._given: dict[str, str] = {}
         for name, value in _pairs(query):
             if name not in allowed:
-                raise Refused("unknown_parameter", f"there is no parameter {quoted(name)} here; use {', '.join(sorted(allowed))}")
+                raise Refused("unknown_parameter", f"there is no parameter {quoted(name)} here; use {', '.join(sorted(allowed))}{hint}")
             if name in self._given:
                 raise Refused("invalid_value", f"the parameter {name} is given twice; give it once")
             self._given[name] = value

@@ -151,6 +151,23 @@ def test_a_client_that_goes_away_ends_its_load(node: Node) -> None:
     assert len(rows(node)) == 1_000
 
 
+def test_a_load_stays_in_its_database_when_another_becomes_the_default(node: Node) -> None:
+    connection = opened(node)
+    connection.send(chunked(many(1_500)).removesuffix(b"0\r\n\r\n"))
+    node.post("/init_database", {"db_name": "other"})
+    node.post("/create_table", {"table_name": "students", "columns": ["id"]})
+    connection.send(b"0\r\n\r\n")
+    assert connection.response().json["rows"] == 1_500
+    assert len(node.get("/select?table=students&db=school").json) == 1_501
+    assert node.get("/select?table=students&db=other").json == []
+
+
+def test_a_load_without_its_content_type_is_told_what_makes_it_one(node: Node) -> None:
+    reply = load(node, b"row_id,id\n2,2\n", "application/x-www-form-urlencoded")
+    assert (reply.status, reply.code) == (400, "unknown_parameter")
+    assert "its Content-Type, text/csv" in reply.json["detail"]
+
+
 def test_a_load_expects_100_continue(node: Node) -> None:
     head = request(
         "POST", "/insert?table=students", b"", {"Transfer-Encoding": "chunked", "Content-Type": NDJSON, "Expect": "100-continue"}
