@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import socket
@@ -20,7 +21,8 @@ from ddbd.config import Config, load_config
 from ddbd.errors import ConfigError
 from ddbd.listen import bind
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, write_identity
-from ddbd.tap import Daemon, Options, choose_node, makeService
+from ddbd.tap import Daemon, Options, calm_collector, choose_node, makeService
+from ddbd.web.canonical import decode
 
 
 @pytest.fixture
@@ -234,3 +236,26 @@ def test_a_node_that_waits_for_the_others_ends_and_leaves_its_directory(config: 
     assert reactor.getDelayedCalls() == [], "no timer is left"
     DirectoryLock(tmp_path / "data").release()
     assert sorted(each.name for each in (tmp_path / "data").iterdir()) == ["lock"]
+
+
+# The collector of rubbish.
+
+
+@pytest.fixture
+def calm() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    gc.collect()
+    calm_collector()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_value_of_many_lists_is_read_without_looking_for_rubbish_among_them() -> None:
+    body = b"[" + b",".join([b"[" * 60 + b"]" * 60] * 8_000) + b"]"
+    before = gc.get_stats()
+    decode(body, 64, "the body")
+    young, *old = [after["collections"] - each["collections"] for after, each in zip(gc.get_stats(), before, strict=True)]
+    assert young <= 15
+    assert sum(old) <= 2

@@ -10,7 +10,7 @@ body of one small row, 20 ms for 10,000 rows (900 kB); the standard library with
 lets NaN and surrogates through.
 
     twice   a key that was dropped leaves one colon less in the value when it is written out again than there were in the body
-    depth   the brackets outside of strings, peeled layer by layer; not at all where there are fewer brackets than the limit
+    depth   the brackets outside of strings, peeled layer by layer, then counted; none where there are fewer brackets than the limit
     range   only a run of 19 digits can be an integer outside of 64 bits
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from ddbd.errors import Refused
 
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
+LAYERS_PEELED = 8  # of brackets, where peeling is faster than counting
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -33,6 +35,7 @@ _encode = msgspec.json.Encoder().encode
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_STEP = [{ord("["): 1, ord("]"): -1}.get(byte, 0) for byte in range(256)]
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _LONG_RUN = b"0" * 19  # 2**63 has 19 digits
 
@@ -91,14 +94,16 @@ def _too_deep(what: str, depth_max: int) -> Refused:
 
 
 def _deeper_than(body: bytes, depth_max: int) -> bool:
-    """Takes the innermost pairs of brackets away, one layer a turn. The body is known to be valid JSON."""
+    """Takes the innermost pairs of brackets away, one layer a turn; counts what is deeper than most. The body is known to be valid JSON."""
     outside = _STRING.sub(b"", body) if b"\\" in body else b"".join(body.split(b'"')[::2])
     brackets = outside.translate(_ONE_KIND, _NOT_BRACKETS)
-    for _ in range(depth_max):
+    layers = min(depth_max, LAYERS_PEELED)
+    for _ in range(layers):
         brackets = brackets.replace(b"[]", b"")
         if not brackets:
             return False
-    return True
+    # A million brackets in towers of 60 take 0.3 s to peel to the ground, and 0.1 s so.
+    return max(accumulate(map(_STEP.__getitem__, brackets))) > depth_max - layers
 
 
 def _check_range(value: Any, what: str) -> None:

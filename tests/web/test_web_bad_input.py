@@ -93,6 +93,23 @@ def test_depth_64_is_stored(node: Node) -> None:
     assert node.post("/insert", INSERT % (b'{"id":' + deep(62) + b"}")).status == 200
 
 
+def depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth, inner), default=0) if isinstance(value, dict | list) else 0
+
+
+@pytest.mark.parametrize("depth_max", [1, 5, 8, 9, 64])
+@pytest.mark.parametrize("shape", [b"%s", b"[%s]", b"[[],%s]", b'[{"a":[]},%s,[[]]]', b'["[[[\\"",%s,{"[":{}}]'])
+def test_the_depth_is_counted_exactly_whatever_stands_beside(shape: bytes, depth_max: int) -> None:
+    for levels in range(1, 70):
+        body = shape % deep(levels)
+        if depth(json.loads(body)) > depth_max:
+            with pytest.raises(Refused, match="nested too deeply"):
+                decode(body, depth_max, "the body")
+        else:
+            decode(body, depth_max, "the body")
+
+
 def test_brackets_and_colons_within_text_count_for_nothing(node: Node) -> None:
     value = "[{:" * 100 + '"\\' + "}]:" * 100
     assert node.post("/insert", {"table_name": "students", "data": {"id": value, "name": {value: value}}}).status == 200
