@@ -10,6 +10,7 @@ the empty text. A value is what its column's type says: text and any as they sta
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,8 @@ from ddbd.storage import TableInfo
 from ddbd.web.canonical import decode, decode_object, kind, quoted
 from ddbd.web.ids import RowIds
 from ddbd.web.shape import GROWTH_MAX, check_row_id, check_row_size
+
+FIELDS_MAX = 10_000  # of a record; SQLite has at most 2,000 columns, and a file that lies on its side must not keep the node busy
 
 # A field in quotes or without them, up to the next comma or the end.
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\Z)')
@@ -150,8 +153,8 @@ class CsvRecords:
 
     def _header(self, text: bytes) -> list[str]:
         names = [name or "" for name in _fields(text.removeprefix(b"\xef\xbb\xbf"))]
-        lower = [name.lower() for name in names]
-        twice = next((name for name in lower if lower.count(name) > 1), None)
+        lower = Counter(map(str.lower, names))
+        twice = next((name for name, count in lower.items() if count > 1), None)
         if twice is not None:
             raise Refused("invalid_csv", f"the header names {quoted(twice)} twice; name each column once")
         unknown = next((name for name in names if name.lower() not in self._types and name.lower() != "row_id"), None)
@@ -208,6 +211,8 @@ def _fields(text: bytes) -> list[str | None]:
         fields.append(in_quotes.replace('""', '"') if in_quotes is not None else plain or None)
         if not end:
             return fields
+        if len(fields) == FIELDS_MAX:
+            raise Refused("invalid_csv", f"the record has more than {FIELDS_MAX} fields; no table has so many columns")
         place = match.end()
 
 

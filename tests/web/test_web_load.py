@@ -276,6 +276,13 @@ def test_csv_that_is_none_is_refused(node: Node, body: bytes, code: str, row: in
     assert (reply.status, reply.code, reply.json["row"], reply.json["rows"]) == (400, code, row, 0)
 
 
+def test_a_header_of_a_hundred_thousand_names_is_refused_at_once(node: Node) -> None:
+    names = ",".join(f"{n:x}" for n in range(100_000)).encode()
+    reply = load(node, names + b"\n", CSV)
+    assert (reply.status, reply.code, reply.json["row"]) == (400, "invalid_csv", 0)
+    assert "10000 fields" in reply.json["detail"]
+
+
 @pytest.mark.parametrize("bad", [{"i": "x"}, {"i": True}, {"r": "1"}, {"b": 1}, {"i": 1, "I": 2}, {"nope": 1}])
 def test_a_row_of_another_type_is_named_among_the_rows_of_its_slice(node: Node, bad: Any) -> None:
     node.post("/create_table", {"table_name": "t", "columns": TYPED})
