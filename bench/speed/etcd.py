@@ -9,8 +9,8 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from ddbd.cli.local import eventually, free_ports
 from ddbd.cli.client import to_json
+from ddbd.cli.local import eventually, free_ports
 
 from .machine import Child, end, first_line
 from .system import PAYLOAD, READ_ROWS, ask, new_folder

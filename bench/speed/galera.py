@@ -1,8 +1,8 @@
 """MariaDB with Galera as Debian has it: three nodes, each commit flushed on each (innodb_flush_log_at_trx_commit=1).
 
 It speaks SQL, so wrk cannot load it: single statements come from mariadb-slap, which tells no percentiles, and bulk from the `mariadb`
-client that reads a file. Both are C programs that come with it. Its nodes run as Debian's user `mysql`: rsync, which carries the first state
-to a new node, gives up root's rights and could not read what root wrote. So this takes root.
+client that reads a file. Both are C programs that come with it. Its nodes run as Debian's user `mysql`: rsync, which carries the first
+state to a new node, gives up root's rights and could not read what root wrote. So this takes root.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 from ddbd.cli.local import eventually, free_ports
@@ -43,7 +42,12 @@ class Galera:
                 *("mariadbd", "--no-defaults", "--user=mysql", f"--datadir={folder / str(number)}", f"--socket={self._socket(number)}"),
                 *("--bind-address=127.0.0.1", f"--port={ports[number]}", f"--pid-file={folder / f'{number}.pid'}", "--skip-name-resolve"),
                 *("--max-connections=1000", "--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--innodb-flush-log-at-trx-commit=1"),
-                *("--innodb-buffer-pool-size=512M", "--wsrep-on=ON", f"--wsrep-provider={provider}", f"--wsrep-cluster-address=gcomm://{peers}"),
+                *(
+                    "--innodb-buffer-pool-size=512M",
+                    "--wsrep-on=ON",
+                    f"--wsrep-provider={provider}",
+                    f"--wsrep-cluster-address=gcomm://{peers}",
+                ),
                 *(f"--wsrep-node-address=127.0.0.1:{peer}", f"--wsrep-provider-options={options}", f"--wsrep-node-name=n{number}"),
                 *("--wsrep-sst-method=rsync", f"--wsrep-sst-receive-address=127.0.0.1:{state}", "--wsrep-slave-threads=4"),
             ]
@@ -91,11 +95,10 @@ class Galera:
             raise LoadFailed(f"Galera: {statement[:100]}: {done.stderr[-300:]}")
         return done.stdout
 
-    def slap(self, statement: str, connections: int, seconds: float, probe: int = 200) -> float:
-        """Statements a second. mariadb-slap takes a number, not a time: a probe finds the number."""
-        took = self._slap(statement, connections, probe)
-        number = max(connections, int(probe / took * seconds))
-        return number / self._slap(statement, connections, number)
+    def slap(self, statement: str, connections: int, seconds: float, probe: int = 256) -> tuple[float, int]:
+        """Statements a second, and how many there were in all. mariadb-slap takes a number, not a time: a probe finds the number."""
+        number = max(1, int(probe / self._slap(statement, connections, probe) * seconds / connections)) * connections
+        return number / self._slap(statement, connections, number), probe // connections * connections + number
 
     def _slap(self, statement: str, connections: int, number: int) -> float:
         words = ["mariadb-slap", "--no-defaults", "-uroot", f"--socket={self._socket(0)}", "--create-schema=bench", "--no-drop", "--csv"]
@@ -104,13 +107,6 @@ class Galera:
         if done.returncode:
             raise LoadFailed(f"mariadb-slap: {done.stderr[-300:]}")
         return float(done.stdout.strip().split(",")[2])
-
-    def load_file(self, path: Path, number: int = 0) -> float:
-        """Seconds for a file of statements, sent by the client one after another."""
-        began = time.monotonic()
-        with path.open("rb") as statements:
-            subprocess.run([*self.client(number), "bench"], stdin=statements, check=True, timeout=STATEMENT_SECONDS)
-        return time.monotonic() - began
 
     def close(self) -> None:
         end(self.nodes)

@@ -106,6 +106,16 @@ end
 works.ddbd_mixed = mixed(works.ddbd_read, works.ddbd_write)
 works.etcd_mixed = mixed(works.etcd_read, works.etcd_write)
 
+-- Into the growing table, each row with a name of its own: the index has to take it.
+function works.ddbd_grow(host, stem)
+  local head = "POST /insert HTTP/1.1\r\nHost: " .. host .. "\r\nContent-Length: "
+  local first, second, last = '{"table_name":"people","row_id":"' .. stem, '","data":{"name":"n', '",' .. text .. "}"
+  local length = #first + #second + #last + 18
+  return function(i)
+    return head .. length .. "\r\n\r\n" .. first .. digits(plain, i) .. second .. digits(plain, i % 100000) .. last
+  end
+end
+
 -- Many rows in one request.
 local function joined(count, make)
   return function(i)
@@ -135,11 +145,6 @@ function works.ddbd_search(host)
   return picked(around(plain, function(d)
     return "GET /search?table=people&column=name&value=n" .. d .. " HTTP/1.1\r\nHost: " .. host .. "\r\n\r\n"
   end))
-end
-
-function works.fixed(host)
-  local whole = post(host, os.getenv("FIXED_PATH"), os.getenv("FIXED_BODY"))
-  return function() return whole end
 end
 
 function init()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ddbd.cli.client import NodeUnreachable, call
-from ddbd.errors import DdbError
 
 from .wrk import LoadFailed
 
@@ -34,14 +33,10 @@ class System(Protocol):
         """The place in `addresses`."""
 
     def count(self) -> int:
-        """Rows of single writes and bulk loads, by a linearizable read."""
-
-
-class HttpSystem(System, Protocol):
-    """One that wrk can load."""
+        """All rows, of all tables, that the leader has."""
 
     def agree(self) -> list[int]:
-        """What each node by itself has, for the last check."""
+        """All rows that each node by itself has, once it has caught up."""
 
 
 def targets_of(system: System, place: str) -> list[str]:
@@ -67,6 +62,3 @@ def new_folder(parent: Path, name: str) -> Path:
     folder = parent / name
     folder.mkdir(parents=True)
     return folder
-
-
-__all__ = ["PAYLOAD", "READ_ROWS", "DdbError", "HttpSystem", "System", "ask", "new_folder", "targets_of"]

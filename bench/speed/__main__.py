@@ -1,0 +1,117 @@
+"""The same work against ddbd, etcd and MariaDB Galera in turn, as medians and ratios.
+
+    python -m bench.speed                       everything; writes docs/performance.md and its plots
+    python -m bench.speed --quick --no-write    small tables, short turns
+    python -m bench.speed --only writes,reads   groups: writes reads mixed bulk growth failover
+
+Run it from the checkout, on a machine that does nothing else, as root (Debian's packages of the peers are installed where they are
+missing, and Galera's nodes run as the user `mysql`). Everything listens on loopback and is ended on every road out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from ddbd.cli.signals import ended_by_signals
+from ddbd.errors import DdbError
+
+from . import machine
+from .book import Book, Work
+from .daemon import Daemon
+from .etcd import Etcd
+from .galera import Galera
+from .report import printed
+from .works import Systems, small_works
+from .wrk import LoadFailed
+
+GROUPS = ("writes", "reads", "mixed", "bulk", "growth", "failover")
+
+
+class Run:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.rounds: int = options.rounds
+        self.seconds: float = options.seconds
+        self.book = Book()
+        self._prefix = 0
+
+    def play(self, works: list[Work], pids: list[int]) -> None:
+        """Round by round, work by work, system by system. Who begins changes from round to round."""
+        for number in range(self.rounds):
+            for work in works:
+                names = list(work.plays)
+                turn = number % len(names)
+                for name in [*names[turn:], *names[:turn]]:
+                    machine.wait_quiet(pids)
+                    self.play_once(work, name)
+
+    def play_once(self, work: Work, name: str) -> None:
+        self._prefix += 1
+        row = self.book.row(work)
+        try:
+            sample = work.plays[name](self.seconds, f"p{self._prefix:04}")
+        except (LoadFailed, DdbError) as error:
+            row.invalid[name] = str(error)
+            print(f"{work.name:58} {name:7} invalid: {error}", flush=True)
+            return
+        row.samples.setdefault(name, []).append(sample)
+        latency = "" if sample.p50_ms is None else f"  p50 {sample.p50_ms:8.2f} ms  p99 {sample.p99_ms:8.2f} ms"
+        print(f"{work.name:58} {name:7} {sample.value:12,.1f} {work.unit:7}{latency}", flush=True)
+
+
+def main() -> int:
+    options = parsed()
+    groups = options.only
+    machine.install()
+    run, began = Run(options), time.monotonic()
+    with ExitStack() as stack:
+        stack.enter_context(ended_by_signals())
+        folder = Path(tempfile.mkdtemp(prefix="ddb-speed-", dir=options.folder))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        about = machine.described(machine.on_a_real_disk(folder))
+        print(about, flush=True)
+        systems = Systems(folder, Daemon(folder), Etcd(folder), None if options.no_galera else Galera(folder))
+        for system in systems.all():
+            stack.callback(system.close)
+            system.start()
+            print(f"{system.version()}: three nodes, {system.agree()} rows", flush=True)
+        pids = [pid for system in systems.all() for pid in system.pids()]
+        run.play([work for work in small_works(systems) if work.group in groups], pids)
+        for system in systems.all():
+            if len(set(system.agree())) > 1:
+                sys.exit(f"the nodes of {system.name} differ: {system.agree()}")
+    print(printed(run.book))
+    print(f"{time.monotonic() - began:.0f} s")
+    return 1 if any(run.book.invalid()) else 0
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(GROUPS), help="groups, separated by commas; nothing is written then")
+    parser.add_argument("--rounds", type=int, help="turns of each system for each work (3)")
+    parser.add_argument("--seconds", type=float, help="for one turn (4)")
+    parser.add_argument("--quick", action="store_true", help="one round, one second, small tables")
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    parser.add_argument("--no-galera", action="store_true", help="leave MariaDB out")
+    parser.add_argument("--folder", default="/var/tmp", help="for the data; on a real disk")
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    if unknown := set(options.only) - set(GROUPS):
+        parser.error(f"unknown groups: {', '.join(sorted(unknown))}")
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (1.0 if options.quick else 4.0)
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (DdbError, LoadFailed) as error:
+        sys.exit(str(error))
