@@ -21,16 +21,17 @@ from pathlib import Path
 from ddbd.cli.signals import ended_by_signals
 from ddbd.errors import DdbError
 
-from . import machine
+from . import large, machine, outages
 from .book import Book, Work
 from .daemon import Daemon
-from .etcd import Etcd
+from .etcd import TUNED, Etcd
 from .galera import Galera
 from .report import printed
 from .works import Systems, small_works
 from .wrk import LoadFailed
 
 GROUPS = ("writes", "reads", "mixed", "bulk", "growth", "failover")
+SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 50_000)
 
 
 class Run:
@@ -40,14 +41,14 @@ class Run:
         self.book = Book()
         self._prefix = 0
 
-    def play(self, works: list[Work], pids: list[int]) -> None:
+    def play(self, works: list[Work], systems: Systems) -> None:
         """Round by round, work by work, system by system. Who begins changes from round to round."""
         for number in range(self.rounds):
             for work in works:
                 names = list(work.plays)
                 turn = number % len(names)
                 for name in [*names[turn:], *names[:turn]]:
-                    machine.wait_quiet(pids)
+                    machine.wait_quiet([pid for system in systems.all() for pid in system.pids()])
                     self.play_once(work, name)
 
     def play_once(self, work: Work, name: str) -> None:
@@ -62,6 +63,16 @@ class Run:
         row.samples.setdefault(name, []).append(sample)
         latency = "" if sample.p50_ms is None else f"  p50 {sample.p50_ms:8.2f} ms  p99 {sample.p99_ms:8.2f} ms"
         print(f"{work.name:58} {name:7} {sample.value:12,.1f} {work.unit:7}{latency}", flush=True)
+
+
+def grow(run: Run, systems: Systems, sizes: tuple[int, ...]) -> None:
+    for place, size in enumerate(sizes):
+        before = sizes[place - 1] if place else 0
+        began = time.monotonic()
+        large.fill(systems, size - before, "abcdef"[place])
+        print(f"filled up to {size:,} rows in {time.monotonic() - began:.0f} s", flush=True)
+        run.play(large.growth_works(systems, size), systems)
+    run.play(large.million_works(systems), systems)
 
 
 def main() -> int:
@@ -80,11 +91,15 @@ def main() -> int:
             stack.callback(system.close)
             system.start()
             print(f"{system.version()}: three nodes, {system.agree()} rows", flush=True)
-        pids = [pid for system in systems.all() for pid in system.pids()]
-        run.play([work for work in small_works(systems) if work.group in groups], pids)
+        run.play([work for work in small_works(systems) if work.group in groups], systems)
+        if "growth" in groups:
+            grow(run, systems, QUICK_SIZES if options.quick else SIZES)
         for system in systems.all():
-            if len(set(system.agree())) > 1:
-                sys.exit(f"the nodes of {system.name} differ: {system.agree()}")
+            if len(set(counts := system.agree())) > 1:
+                sys.exit(f"the nodes of {system.name} differ: {counts}")
+            system.close()
+        if "failover" in groups:
+            outages.measure(run.book, folder, 3 if options.quick else 20, 2 if options.quick else 10, TUNED)
     print(printed(run.book))
     print(f"{time.monotonic() - began:.0f} s")
     return 1 if any(run.book.invalid()) else 0

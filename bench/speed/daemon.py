@@ -52,6 +52,10 @@ class Daemon:
     def count(self) -> int:
         return self._rows(self.addresses[self.leader()])
 
+    def rows(self, table: str) -> int:
+        databases = ask(self.addresses[self.leader()], "/status")["databases"]
+        return sum(each["row_count"] for database in databases for each in database["tables"] if each["name"] == table)
+
     def agree(self) -> list[int]:
         applied = ask(self.addresses[self.leader()], "/status")["applied_index"]
         for address in self.addresses:

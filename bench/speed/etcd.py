@@ -6,6 +6,7 @@ import contextlib
 import re
 import urllib.request
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ TUNED = ["--heartbeat-interval=20", "--election-timeout=200"]
 class Etcd:
     name = "etcd"
 
-    def __init__(self, parent: Path, flags: list[str] | None = None) -> None:
-        folder = new_folder(parent, "etcd" if not flags else "etcd-tuned")
+    def __init__(self, parent: Path, flags: Sequence[str] = (), folder_name: str = "etcd") -> None:
+        folder = new_folder(parent, folder_name)
         ports = free_ports(6)
         self.addresses = [f"127.0.0.1:{port}" for port in ports[:3]]
         names = [f"n{number}" for number in range(3)]
@@ -37,7 +38,7 @@ class Etcd:
                     *("--listen-client-urls", f"http://{address}", "--advertise-client-urls", f"http://{address}"),
                     *("--listen-peer-urls", f"http://127.0.0.1:{port}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{port}"),
                     *("--initial-cluster", cluster, "--initial-cluster-state", "new", f"--quota-backend-bytes={QUOTA_BYTES}"),
-                    *(flags or []),
+                    *flags,
                 ],
                 folder,
                 folder / f"{name}.log",
@@ -48,7 +49,7 @@ class Etcd:
     def start(self) -> None:
         for member in self.members:
             member.start()
-        eventually(self._ready, "three members of etcd")
+        eventually(self.ready, "three members of etcd")
         before = [self._fsyncs(address) for address in self.addresses]
         for first in range(0, READ_ROWS, BATCH):
             keys = [f"reads0{number:09}" for number in range(first, min(first + BATCH, READ_ROWS))]
@@ -58,10 +59,19 @@ class Etcd:
         if not all(more > less for less, more in zip(before, after, strict=True)):
             raise LoadFailed(f"etcd does not fsync on every member: {before} -> {after}")
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
         with contextlib.suppress(LoadFailed):
             leaders = {self._status(address).get("leader") for address in self.addresses}
             return len(leaders) == 1 and leaders != {None}
+        return False
+
+    def stop(self, place: int) -> None:
+        end([self.members[place]])
+
+    def serves(self, place: int) -> bool:
+        """Whether the member answers a linearizable read: it has caught up."""
+        with contextlib.suppress(LoadFailed):
+            return self._count(self.addresses[place]) > 0
         return False
 
     def _fsyncs(self, address: str) -> float:

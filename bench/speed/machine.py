@@ -19,7 +19,7 @@ COMMANDS = ("etcd", "etcdctl", "mariadbd", "mariadb-slap", "rsync", "wrk", "hey"
 NO_START = Path("/usr/sbin/policy-rc.d")  # Debian asks it before it starts a service that was just installed
 
 END_SECONDS = 15.0
-QUIET_SHARE = 0.10  # of one core, over all processes of a system
+QUIET_SHARE = 0.10  # of one core, a process
 QUIET_SECONDS_MAX = 5.0
 
 # Run before the program: the kernel ends it when its parent dies, even by kill -9 (prctl 1 is PR_SET_PDEATHSIG).
