@@ -21,7 +21,7 @@ from pathlib import Path
 from ddbd.cli.signals import ended_by_signals
 from ddbd.errors import DdbError
 
-from . import large, machine, outages
+from . import durable, large, machine, outages
 from .book import Book, Work
 from .daemon import Daemon
 from .etcd import TUNED, Etcd
@@ -79,7 +79,7 @@ def main() -> int:
     options = parsed()
     groups = options.only
     machine.install()
-    run, began = Run(options), time.monotonic()
+    run, began, versions = Run(options), time.monotonic(), list[str]()
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
         folder = Path(tempfile.mkdtemp(prefix="ddb-speed-", dir=options.folder))
@@ -90,7 +90,9 @@ def main() -> int:
         for system in systems.all():
             stack.callback(system.close)
             system.start()
-            print(f"{system.version()}: three nodes, {system.agree()} rows", flush=True)
+            told = f"{system.version()}: three nodes, {durable.checked(system, folder)}"
+            versions.append(told)
+            print(f"{told}; {system.agree()} rows", flush=True)
         run.play([work for work in small_works(systems) if work.group in groups], systems)
         if "growth" in groups:
             grow(run, systems, QUICK_SIZES if options.quick else SIZES)
