@@ -21,7 +21,7 @@ from pathlib import Path
 from ddbd.cli.signals import ended_by_signals
 from ddbd.errors import DdbError
 
-from . import durable, large, machine, outages
+from . import durable, large, machine, outages, page
 from .book import Book, Work
 from .daemon import Daemon
 from .etcd import TUNED, Etcd
@@ -31,7 +31,7 @@ from .works import Systems, small_works
 from .wrk import LoadFailed
 
 GROUPS = ("writes", "reads", "mixed", "bulk", "growth", "failover")
-SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 50_000)
+QUICK_SIZES = large.SIZES[:2]
 
 
 class Run:
@@ -77,7 +77,7 @@ def grow(run: Run, systems: Systems, sizes: tuple[int, ...]) -> None:
 
 def main() -> int:
     options = parsed()
-    groups = options.only
+    groups, sizes = options.only, QUICK_SIZES if options.quick else large.SIZES
     machine.install()
     run, began, versions = Run(options), time.monotonic(), list[str]()
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def main() -> int:
             print(f"{told}; {system.agree()} rows", flush=True)
         run.play([work for work in small_works(systems) if work.group in groups], systems)
         if "growth" in groups:
-            grow(run, systems, QUICK_SIZES if options.quick else SIZES)
+            grow(run, systems, sizes)
         for system in systems.all():
             if len(set(counts := system.agree())) > 1:
                 sys.exit(f"the nodes of {system.name} differ: {counts}")
@@ -103,6 +103,9 @@ def main() -> int:
         if "failover" in groups:
             outages.measure(run.book, folder, 3 if options.quick else 20, 2 if options.quick else 10, TUNED)
     print(printed(run.book))
+    if options.write:
+        turns = f"{options.rounds} rounds, turns of {options.seconds:g} s."
+        page.write(page.figures(run.book, about, versions, turns), page.drawn(run.book, sizes))
     print(f"{time.monotonic() - began:.0f} s")
     return 1 if any(run.book.invalid()) else 0
 
@@ -111,7 +114,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default=",".join(GROUPS), help="groups, separated by commas; nothing is written then")
+    parser.add_argument("--only", default="", help="groups, separated by commas; nothing is written then")
     parser.add_argument("--rounds", type=int, help="turns of each system for each work (3)")
     parser.add_argument("--seconds", type=float, help="for one turn (4)")
     parser.add_argument("--quick", action="store_true", help="one round, one second, small tables")
@@ -119,7 +122,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--no-galera", action="store_true", help="leave MariaDB out")
     parser.add_argument("--folder", default="/var/tmp", help="for the data; on a real disk")
     options = parser.parse_args()
-    options.only = options.only.split(",")
+    options.write = not options.no_write and not options.only
+    options.only = options.only.split(",") if options.only else list(GROUPS)
     if unknown := set(options.only) - set(GROUPS):
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}")
     options.rounds = options.rounds or (1 if options.quick else 3)

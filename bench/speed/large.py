@@ -21,6 +21,7 @@ from .system import PAYLOAD, System, ask, targets_of
 from .works import Systems, in_parallel, reading, sample_of, slapping, verify, write_lines, writing
 from .wrk import LoadFailed, wrk
 
+SIZES = (10_000, 50_000, 100_000, 1_000_000)
 NAMES = 100_000
 RESTART_SECONDS = 60.0
 SELECT_SECONDS = 120.0
@@ -93,10 +94,10 @@ def million_works(systems: Systems) -> list[Work]:
     restarts: dict[str, Play] = {"ddbd": restarting_ddbd(ddbd)} | ({"etcd": restarting_etcd(etcd)} if etcd else {})
     memory = {system.name: weighing(system) for system in systems.all()}
     return [
-        Work("growth", "search without an index, the whole table, one client (less is better)", "ms", scans),
+        Work("growth", "search without an index, the whole table, one client", "ms ↓", scans),
         Work("growth", "select of the whole table, one client", "rows/s", selects),
-        Work("growth", "restart of a follower until it is ready (less is better)", "s", restarts),
-        Work("growth", "resident memory of the largest node (less is better)", "MiB", memory),
+        Work("growth", "restart of a follower until it is ready", "s ↓", restarts),
+        Work("growth", "resident memory of the largest node", "MiB ↓", memory),
     ]
 
 

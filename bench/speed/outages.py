@@ -33,9 +33,9 @@ WRITES_BEFORE = 50
 OUTAGE_SECONDS_MAX = 30.0
 RUN_SECONDS_MAX = 900.0
 IMPATIENT_SECONDS = 0.1
-PATIENT = "kill -9 of the leader, etcd with a client that waits for its answer (less is better)"
-TYPICAL = "kill -9 of the leader until a write is acknowledged, median (less is better)"
-WORST = "the same, worst"
+PATIENT = "failover, median, a client of etcd that waits"
+TYPICAL = "failover after kill -9 of the leader, median"
+WORST = "failover after kill -9 of the leader, worst"
 
 
 class EtcdWriter(Writer):
@@ -121,12 +121,12 @@ def measure(book: Book, folder: Path, times: int, etcd_times: int, tuned: Sequen
 
     def note(name: str, system: str, milliseconds: float | None) -> None:
         if milliseconds is not None:
-            book.row(Work("failover", name, "ms", {})).samples[system] = [Sample(milliseconds)]
-            print(f"{name:58} {system:7} {milliseconds:12,.1f} ms", flush=True)
+            book.row(Work("failover", name, "ms ↓", {})).samples[system] = [Sample(milliseconds)]
+            print(f"{name:58} {system:7} {milliseconds:12,.1f} ms ↓", flush=True)
 
     ddbd = of_ddbd(times)
     for flags in ((), tuned):
-        etcd, more = of_etcd(folder, flags, etcd_times), f"; etcd with {' '.join(flags)}" if flags else ""
+        etcd, more = of_etcd(folder, flags, etcd_times), f" (etcd with {' '.join(flags)})" if flags else ""
         for system, found in (("ddbd", ddbd), ("etcd", etcd)):
             note(TYPICAL + more, system, found.median)
             note(WORST + more, system, found.worst)
