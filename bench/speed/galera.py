@@ -104,7 +104,7 @@ class Galera:
         words = ["mariadb-slap", "--no-defaults", "-uroot", f"--socket={self._socket(0)}", "--create-schema=bench", "--no-drop", "--csv"]
         more = [f"--concurrency={connections}", f"--number-of-queries={number}", f"--query={statement}", "--delimiter=;"]
         done = subprocess.run([*words, *more], capture_output=True, text=True, timeout=STATEMENT_SECONDS, check=False)
-        if done.returncode:
+        if done.returncode or not done.stdout.strip():  # it ends with 0 where the statement is wrong
             raise LoadFailed(f"mariadb-slap: {done.stderr[-300:]}")
         return float(done.stdout.strip().split(",")[2])
 

@@ -201,7 +201,7 @@ def slapping(galera: Galera, statement: str, connections: int, writes: bool) -> 
 def small_works(systems: Systems) -> list[Work]:
     galera = systems.galera
     insert = f"INSERT INTO writes VALUES (UUID(),{ROW})"
-    select = f"SELECT * FROM reads WHERE row_id='reads0{READ_ROWS // 2:09}'"
+    select = f"SELECT * FROM bench.reads WHERE row_id='reads0{READ_ROWS // 2:09}'"
     works = []
     for place, connections in (*(("leader", number) for number in CONNECTIONS), ("spread", 64), ("spread", 256)):
         plays = {system.name: writing(system, place, connections) for system in systems.http()}
