@@ -147,6 +147,13 @@ function works.ddbd_search(host)
   end))
 end
 
+-- The shape of a write, for servers that do nothing with it (bench/channel.py).
+function works.empty(host, stem)
+  return around(plain, function(d)
+    return post(host, "/empty", '{"table_name":"writes","row_id":"' .. stem .. d .. '","data":' .. data .. "}")
+  end)
+end
+
 function init()
   local target = targets[(number - 1) % #targets + 1]
   local make, i = works[os.getenv("WORK")](target[1] .. ":" .. target[2], prefix .. number), 0
