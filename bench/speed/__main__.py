@@ -75,38 +75,47 @@ def grow(run: Run, systems: Systems, sizes: tuple[int, ...]) -> None:
     run.play(large.million_works(systems), systems)
 
 
+def beside_others(run: Run, systems: Systems, groups: list[str], sizes: tuple[int, ...]) -> list[str]:
+    """All that is done with the systems side by side. Returns what they are, and what was seen of their syncs."""
+    told = []
+    with ExitStack() as stack:
+        for system in systems.all():
+            stack.callback(system.close)
+            system.start()
+            told.append(f"{system.version()}: three nodes, {durable.checked(system, systems.folder)}")
+            print(f"{told[-1]}; {system.agree()} rows", flush=True)
+        run.play([work for work in small_works(systems) if work.group in groups], systems)
+        if "growth" in groups:
+            grow(run, systems, sizes)
+        for system in systems.all():
+            if len(set(counts := system.agree())) > 1:
+                raise LoadFailed(f"the nodes of {system.name} differ: {counts} rows")
+    return told
+
+
 def main() -> int:
     options = parsed()
     groups, sizes = options.only, QUICK_SIZES if options.quick else large.SIZES
     machine.install()
-    run, began, versions = Run(options), time.monotonic(), list[str]()
+    run, began, told = Run(options), time.monotonic(), list[str]()
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
         folder = Path(tempfile.mkdtemp(prefix="ddb-speed-", dir=options.folder))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         about = machine.described(machine.on_a_real_disk(folder))
         print(about, flush=True)
-        systems = Systems(folder, Daemon(folder), Etcd(folder), None if options.no_galera else Galera(folder))
-        for system in systems.all():
-            stack.callback(system.close)
-            system.start()
-            told = f"{system.version()}: three nodes, {durable.checked(system, folder)}"
-            versions.append(told)
-            print(f"{told}; {system.agree()} rows", flush=True)
-        run.play([work for work in small_works(systems) if work.group in groups], systems)
-        if "growth" in groups:
-            grow(run, systems, sizes)
-        for system in systems.all():
-            if len(set(counts := system.agree())) > 1:
-                sys.exit(f"the nodes of {system.name} differ: {counts}")
-            system.close()
-        if "failover" in groups:
-            outages.measure(run.book, folder, 3 if options.quick else 20, 2 if options.quick else 10, TUNED)
-    print(printed(run.book))
+        try:
+            if groups != ["failover"]:
+                galera = None if options.no_galera else Galera(folder)
+                told = beside_others(run, Systems(folder, Daemon(folder), Etcd(folder), galera), groups, sizes)
+            if "failover" in groups:
+                outages.measure(run.book, folder, 3 if options.quick else 20, 2 if options.quick else 5, TUNED)
+        finally:  # a run that breaks off has told as much
+            print(printed(run.book))
+            print(f"{time.monotonic() - began:.0f} s", flush=True)
     if options.write:
         turns = f"{options.rounds} rounds, turns of {options.seconds:g} s."
-        page.write(page.figures(run.book, about, versions, turns), page.drawn(run.book, sizes))
-    print(f"{time.monotonic() - began:.0f} s")
+        page.write(page.figures(run.book, about, told, turns), page.drawn(run.book, sizes))
     return 1 if any(run.book.invalid()) else 0
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-PACKAGES = ("etcd-server", "etcd-client", "mariadb-server", "galera-4", "rsync", "wrk", "hey", "curl", "strace")
-COMMANDS = ("etcd", "etcdctl", "mariadbd", "mariadb-slap", "rsync", "wrk", "hey", "curl", "strace")
+PACKAGES = ("etcd-server", "etcd-client", "mariadb-server", "galera-4", "rsync", "wrk", "curl", "strace")
+COMMANDS = ("etcd", "etcdctl", "mariadbd", "mariadb-slap", "rsync", "wrk", "curl", "strace")
 NO_START = Path("/usr/sbin/policy-rc.d")  # Debian asks it before it starts a service that was just installed
 
 END_SECONDS = 15.0
