@@ -38,7 +38,7 @@ def fill(systems: Systems, rows: int, letter: str) -> None:
     in_parallel([["curl", "-sS", "--fail", "-H", "Content-Type: application/x-ndjson", "-X", "POST", "-T", str(path), url]], [None])
     verify(before, ddbd.count(), rows, 0)
     if galera:
-        insert_file(path, "people", f"fill{letter}", rows)
+        insert_file(path, "people", f"fill{letter}1", rows)
         in_parallel([[*galera.client(), "bench"]], [path])
     path.unlink()
     if etcd:
