@@ -45,7 +45,7 @@ def fill(systems: Systems, rows: int, letter: str) -> None:
         wanted, number = etcd.count() + rows, 0
         while etcd.count() < wanted:
             number += 1
-            wrk("etcd_txn", targets_of(etcd, "leader"), 4, 2, f"{letter}{number:04}").checked()
+            wrk("etcd_txn", targets_of(etcd, "leader"), 16, 2, f"{letter}{number:04}").checked()
 
 
 def growth_works(systems: Systems, size: int) -> list[Work]:
