@@ -69,7 +69,7 @@ def grow(run: Run, systems: Systems, sizes: tuple[int, ...]) -> None:
     for place, size in enumerate(sizes):
         before = sizes[place - 1] if place else 0
         began = time.monotonic()
-        large.fill(systems, size - before, "abcdef"[place])
+        large.fill(systems, before, size, "abcdef"[place])
         print(f"filled up to {size:,} rows in {time.monotonic() - began:.0f} s", flush=True)
         run.play(large.growth_works(systems, size), systems)
     run.play(large.million_works(systems), systems)

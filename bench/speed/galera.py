@@ -132,10 +132,10 @@ class Galera:
         return [self._count(number) for number in range(3)]
 
 
-def insert_file(path: Path, table: str, stem: str, rows: int) -> None:
+def insert_file(path: Path, table: str, stem: str, rows: int, first: int = 0) -> None:
     """INSERTs of 1,000 rows each, with the keys and names that load.lua gives."""
     rest = f"'{PAYLOAD['grade']}','{PAYLOAD['text']}'"
     with path.open("w") as out:
-        for start in range(0, rows, BATCH):
-            values = ",".join(f"('{stem}{n:09}','n{n % 100_000:09}',{rest})" for n in range(start, start + BATCH))
+        for start in range(first, first + rows, BATCH):
+            values = ",".join(f"('{stem}{n:09}','n{n:09}',{rest})" for n in range(start, start + BATCH))
             out.write(f"INSERT INTO {table} VALUES {values};\n")

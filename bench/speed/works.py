@@ -89,18 +89,20 @@ def mixing(system: Daemon | Etcd, place: str, connections: int) -> Play:
 def whole_answer(system: Daemon | Etcd, address: str) -> int:
     """Bytes of the answer to one read, its head too."""
     key = f"reads0{READ_ROWS // 2:09}"
-    host, _, port = address.rpartition(":")
     if isinstance(system, Daemon):
-        request = f"GET /select?table=reads&row_id={key} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    else:
-        body = to_json({"key": coded(key)})
-        request = f"POST /v3/kv/range HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        return answer_bytes(address, f"GET /select?table=reads&row_id={key}", wanted=PAYLOAD["text"])
+    return answer_bytes(address, "POST /v3/kv/range", to_json({"key": coded(key)}), coded(to_json(PAYLOAD)))
+
+
+def answer_bytes(address: str, call: str, body: str = "", wanted: str = "") -> int:
+    """As it comes over the wire. Raises LoadFailed where what is wanted is not in it."""
+    host, _, port = address.rpartition(":")
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(request.encode())
+        connection.sendall(f"{call} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{length}\r\n{body}".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    wanted = PAYLOAD["text"] if isinstance(system, Daemon) else coded(to_json(PAYLOAD))
     if wanted.encode() not in answer:
-        raise LoadFailed(f"{address} does not give the row {key}: {answer[-200:]!r}")
+        raise LoadFailed(f"{address} does not give what was asked for: {answer[-200:]!r}")
     return len(answer)
 
 
@@ -180,11 +182,11 @@ def file_rows(seconds: float, clients: int) -> int:
     return max(1, round(ROWS_A_SECOND * seconds / clients / 1_000)) * 1_000
 
 
-def write_lines(path: Path, stem: str, rows: int) -> None:
-    """Flat rows as a select gives them."""
+def write_lines(path: Path, stem: str, rows: int, first: int = 0) -> None:
+    """Flat rows as a select gives them, each with a name of its own."""
     rest = to_json({key: value for key, value in PAYLOAD.items() if key != "name"})[1:]
     with path.open("w") as out:
-        out.writelines(f'{{"row_id":"{stem}{n:09}","name":"n{n % 100_000:09}",{rest}\n' for n in range(rows))
+        out.writelines(f'{{"row_id":"{stem}{n:09}","name":"n{n:09}",{rest}\n' for n in range(first, first + rows))
 
 
 def slapping(galera: Galera, statement: str, connections: int, writes: bool) -> Play:
