@@ -2,7 +2,7 @@
 
     python -m bench.speed                       everything; writes docs/performance.md and its plots
     python -m bench.speed --quick --no-write    small tables, short turns
-    python -m bench.speed --only writes,reads   groups: writes reads mixed bulk growth failover
+    python -m bench.speed --only writes,reads   groups: writes reads mixed bulk growth failover channel
 
 Run it from the checkout, on a machine that does nothing else, as root (Debian's packages of the peers are installed where they are
 missing, and Galera's nodes run as the user `mysql`). Everything listens on loopback and is ended on every road out.
@@ -21,8 +21,8 @@ from pathlib import Path
 from ddbd.cli.signals import ended_by_signals
 from ddbd.errors import DdbError
 
-from . import durable, large, machine, outages, page
-from .book import Book, Work
+from . import durable, large, machine, outages, page, scripts
+from .book import Book, Sample, Work
 from .daemon import Daemon
 from .etcd import TUNED, Etcd
 from .galera import Galera
@@ -30,7 +30,7 @@ from .report import printed
 from .works import Systems, small_works
 from .wrk import LoadFailed
 
-GROUPS = ("writes", "reads", "mixed", "bulk", "growth", "failover")
+GROUPS = ("writes", "reads", "mixed", "bulk", "growth", "failover", "channel")
 QUICK_SIZES = large.SIZES[:2]
 
 
@@ -105,11 +105,14 @@ def main() -> int:
         about = machine.described(machine.on_a_real_disk(folder))
         print(about, flush=True)
         try:
-            if groups != ["failover"]:
+            if set(groups) - {"failover", "channel"}:
                 galera = None if options.no_galera else Galera(folder)
                 told = beside_others(run, Systems(folder, Daemon(folder), Etcd(folder), galera), groups, sizes)
             if "failover" in groups:
                 outages.measure(run.book, folder, 3 if options.quick else 20, 2 if options.quick else 5, TUNED)
+            if "channel" in groups:
+                ratio = Sample(scripts.channel(options.rounds, options.seconds))
+                run.book.row(Work("channel", scripts.CHANNEL, "ratio", {})).samples["ddbd"] = [ratio]
         finally:  # a run that breaks off has told as much
             print(printed(run.book))
             print(f"{time.monotonic() - began:.0f} s", flush=True)

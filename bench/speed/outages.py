@@ -8,10 +8,7 @@ beside each gives up after a moment and writes again: that one shows when etcd i
 
 from __future__ import annotations
 
-import re
 import statistics
-import subprocess
-import sys
 import time
 from base64 import b64decode
 from collections.abc import Sequence
@@ -25,13 +22,12 @@ from ddbd.cli.writer import Ack, Writer
 
 from .book import Book, Sample, Work
 from .etcd import Etcd, coded
+from .scripts import failover
 from .system import ask
 from .wrk import LoadFailed
 
-SCRIPT = Path(__file__).resolve().parent.parent / "failover.py"
 WRITES_BEFORE = 50
 OUTAGE_SECONDS_MAX = 30.0
-RUN_SECONDS_MAX = 900.0
 IMPATIENT_SECONDS = 0.1
 PATIENT = "failover, median, a client of etcd that waits"
 TYPICAL = "failover after kill -9 of the leader, median"
@@ -107,15 +103,6 @@ def _check(etcd: Etcd, acks: list[Ack]) -> None:
             raise LoadFailed(f"{len(missing)} acknowledged writes are missing at {address}, {missing[0]} the first")
 
 
-def of_ddbd(times: int) -> Outages:
-    """The script itself fails where an acknowledged write is missing."""
-    done = subprocess.run([sys.executable, str(SCRIPT), str(times)], capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False)
-    found = re.search(r"median ([\d.]+) ms, worst ([\d.]+) ms", done.stdout)
-    if done.returncode or not found:
-        raise LoadFailed(f"bench/failover.py: status {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
-    return Outages(float(found[1]), float(found[2]))
-
-
 def measure(book: Book, folder: Path, times: int, etcd_times: int, tuned: Sequence[str]) -> None:
     """Rows of their own for the tuned etcd: it stands in etcd's column."""
 
@@ -124,7 +111,7 @@ def measure(book: Book, folder: Path, times: int, etcd_times: int, tuned: Sequen
             book.row(Work("failover", name, "ms ↓", {})).samples[system] = [Sample(milliseconds)]
             print(f"{name:58} {system:7} {milliseconds:12,.1f} ms ↓", flush=True)
 
-    ddbd = of_ddbd(times)
+    ddbd = Outages(*failover(times))
     for flags in ((), tuned):
         etcd, more = of_etcd(folder, flags, etcd_times), f" (etcd with {' '.join(flags)})" if flags else ""
         for system, found in (("ddbd", ddbd), ("etcd", etcd)):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .book import Book, number
 from .large import SIZES, grown_reads, grown_writes
 from .outages import TYPICAL, WORST
+from .scripts import CHANNEL
 from .works import bulk_name, read_name, write_name
 
 SYSTEMS = ("ddbd", "etcd", "Galera")
@@ -48,6 +49,7 @@ BARS = [
     Bar("writes, p99 at 64 connections, ÷ etcd ↓", write_name("leader", 64), "etcd", 1.0, 0.7, "p99_ms"),
     Bar("bulk rows/s, 1 client, ÷ Galera", bulk_name(1), "Galera", 0.4, 1.0),
     Bar("bulk rows/s, 4 clients, ÷ Galera", bulk_name(4), "Galera", 0.4, 1.0),
+    Bar("HTTP channel with an empty Klein route, ÷ bare Protocol + httptools", CHANNEL, "", 0.5, 0.8),
     Bar("failover, median, ms ↓", TYPICAL, "", 150, 60),
     Bar("failover, worst, ms ↓", WORST, "", 500, 200),
 ]
