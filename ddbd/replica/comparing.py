@@ -29,14 +29,7 @@ class Comparing:
         tables, audit = driver.store.tables, driver.audit
         index = audit.begin(driver.node_id, tables.applied_index, tables.state_hash(tables.applied_index))
         core.unfit = frozenset(peer for peer, report in audit.reports.items() if report.is_suspect or report.disk_low)
-        low = {peer for peer, report in audit.reports.items() if report.disk_low}
-        if driver.store.disk_low():
-            low.add(driver.node_id)
-        voters = core.membership.voters
-        # A write needs room here and on a majority; what still fits goes to deletes and elections.
-        driver.is_disk_full = 2 * len(low & set(voters)) >= len(voters)
-        if driver.node_id in low and not driver.is_disk_full:
-            driver.is_disk_full = not driver.hand_over()  # the others have room: one of them can go on
+        driver.is_disk_full = self._is_disk_full()
         matches = (
             (driver.node_id, core.log.saved_index),
             *((peer, progress.match_index) for peer, progress in core.leading.progress.items()),
@@ -63,6 +56,24 @@ class Comparing:
             driver.world.log_event(f"node {node_id} differs from the majority at index {report.index}: it is quarantined and seeded anew")
             driver.world.peers.send(Quarantine(node_id, driver.node_id, core.term, report.index, state_hash))
         driver.seeding.reported(report)
+
+    def _is_disk_full(self) -> bool:
+        """Whether the cluster takes no rows now. A write needs room here and on a majority; what still fits goes to deletes and elections.
+
+        Of several that have room one can lead. A new leader does not know them yet: it goes by its predecessor's word until they told. To
+        hand over blindly was tried: where all disks are full leadership then wanders for ever, and nobody ever says that they are.
+        """
+        driver, core, reports = self._driver, self._driver.core, self._driver.audit.reports
+        low = {peer for peer, report in reports.items() if report.disk_low}
+        if driver.store.disk_low():
+            low.add(driver.node_id)
+        voters = core.membership.voters
+        if 2 * len(low & set(voters)) >= len(voters):
+            return True
+        if driver.node_id not in low or driver.hand_over(among=reports):
+            return False
+        is_known = all(peer in reports for peer in voters if peer != driver.node_id and driver.hears(peer))
+        return is_known or driver.is_disk_full
 
     # Everyone's side.
 

@@ -9,7 +9,7 @@ A `Fatal` error, and any other exception here, ends the process: a replica that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -305,19 +305,20 @@ class Driver:
         self.proposals.applied(results, tables)
         self.comparing.applied(tables.applied_index)
 
-    def hand_over(self) -> bool:
+    def hears(self, peer: NodeId) -> bool:
+        """Whether this leader heard the peer lately."""
+        leading = self.core.leading
+        return leading is not None and leading.ticks - leading.progress[peer].acked_tick <= self.core.config.election_timeout_ticks
+
+    def hand_over(self, among: Container[NodeId] | None = None) -> bool:
         """Gives leadership to the fittest of those that were heard lately. Returns whether that is under way now."""
         core, leading = self.core, self.core.leading
         if leading is None:
             return False
         if leading.transfer_to is not None:
             return True
-
-        def may_lead(peer: NodeId) -> bool:
-            is_heard = leading.ticks - leading.progress[peer].acked_tick <= core.config.election_timeout_ticks
-            return is_heard and peer not in core.unfit
-
-        fit = [peer for peer in core.membership.voters if peer != self.node_id and may_lead(peer)]
+        peers = [peer for peer in core.membership.voters if peer != self.node_id and (among is None or peer in among)]
+        fit = [peer for peer in peers if self.hears(peer) and peer not in core.unfit]
         best = max(fit, key=lambda peer: leading.progress[peer].match_index, default=None)
         if best is None or not core.transfer(best):
             return False
