@@ -28,7 +28,7 @@ from ddbd.raft.types import Membership, SnapshotMeta
 from ddbd.storage import SnapshotFile
 from ddbd.storage.backend import Progress
 from ddbd.storage.ballast import free_bytes
-from ddbd.storage.seal import WalSeal
+from ddbd.storage.seal import FRAME_HEAD_BYTES, WalSeal
 from ddbd.storage.sqlite import as_fatal, connect, fatal
 from ddbd.storage.sqlite_backend import read_progress
 from ddbd.storage.threads import Threads
@@ -116,6 +116,18 @@ class Checkpoints:
         frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self._seal.extend(lambda: frames)  # what the writer added in between was copied too
         return frames - copied
+
+    def pending_bytes(self) -> int:
+        """Of the frames that are still to be copied. (The WAL's file never gets shorter, so its length tells nothing.) Raises Fatal."""
+        if self.closed:
+            return 0
+        try:
+            frames, copied = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+            return (frames - copied) * (FRAME_HEAD_BYTES + int(self._writer.pragma("page_size")))
+        except apsw.BusyError:
+            return 0
+        except apsw.Error as error:
+            raise as_fatal(self._path, error) from error
 
     def close(self, is_sound: bool) -> None:
         """Where all went well, the writer's close (the last one) is let do a last pass, after which there is no WAL any more."""

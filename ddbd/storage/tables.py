@@ -186,7 +186,7 @@ class SqliteTables:
             "idempotency_keys": self._machine.keys,
             "idempotency_keys_max": self._limits.idempotency_keys_max,
             "tables_bytes": _size(self.path),
-            "wal_bytes": _size(self.path + "-wal"),
+            "wal_bytes": self._checkpoints.pending_bytes(),
             "scans_open": len(self._scans),
             "hash_format": HASH_FORMAT.decode(),
         }
