@@ -50,6 +50,8 @@ SWITCH_INTERVAL_SECONDS = 0.0005  # a thread that comes back from the disk waits
 # One row of nested JSON is half a million lists that all live: with Python's own thresholds (700, 10, 10) most of the time that it takes to
 # read it goes into looking for rubbish among them (0.35 s instead of 0.1 s, on every node), and the election timeout is not far then.
 GC_THRESHOLDS = (50_000, 20, 20)
+ANSWER_SECONDS = 5.0  # how long a node that ends waits for clients to take what they were promised
+ANSWER_LOOK_SECONDS = 0.02
 GOODBYE_SECONDS = 0.1  # for the last answers to leave before their connections are closed
 
 
@@ -285,6 +287,9 @@ class Daemon(Service):
         if self._replica is not None:
             await self._replica.drain()
         await gatherResults([port.stopListening() for port in self._ports])
+        until = self._reactor.seconds() + ANSWER_SECONDS
+        while self._site.is_answering() and self._reactor.seconds() < until:
+            await deferLater(self._reactor, ANSWER_LOOK_SECONDS, lambda: None)
         await deferLater(self._reactor, GOODBYE_SECONDS, lambda: None)
         if self._heartbeat is not None:
             self._heartbeat.stop()

@@ -25,7 +25,7 @@ from ddbd.config import Config
 from ddbd.errors import Busy
 from ddbd.web.app import Api
 from ddbd.web.backend import Backend
-from ddbd.web.channel import Channel
+from ddbd.web.channel import Channel, Phase
 from ddbd.web.door import Admission, Door, Head, Kind
 from ddbd.web.ids import RowIds
 from ddbd.web.problems import Problem, internal_problem
@@ -34,6 +34,7 @@ from ddbd.web.request import Request
 from ddbd.web.routes import Routes
 
 SPARE_CONNECTIONS = 64
+BUSY = (Phase.BODY, Phase.ANSWER, Phase.CLOSING)
 
 
 class Root(Resource):
@@ -66,6 +67,7 @@ class Site(server.Site):
         self.limits = api.backend.config.limits
         self.stopping = False  # set: every answer closes its connection
         self.connections = 0  # those that count
+        self._channels: set[Channel] = set()
         self._door = door
         self._peers = frozenset(peers)
         self._now = now
@@ -92,9 +94,15 @@ class Site(server.Site):
         self.connections += 1
         channel: Any = super().buildProtocol(addr)
         channel.is_surplus = self.connections > self.limits.connections_max
+        self._channels.add(channel)
         return channel
 
+    def is_answering(self) -> bool:
+        """Whether a client waits for an answer, or has not taken all of it yet."""
+        return any(channel.counted and channel.phase in BUSY for channel in self._channels)
+
     def disconnected(self, channel: Channel) -> None:
+        self._channels.discard(channel)
         if channel.counted:
             self.connections -= 1
 
