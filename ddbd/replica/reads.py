@@ -7,7 +7,7 @@ came back in time, its reads join a new one. Each confirmed context also tells h
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -26,8 +26,17 @@ class Waiter:
 
     deadline: float
     late: str = "no quorum confirmed the read before its timeout; consistency=local reads this node's own copy"
-    done: Deferred[None] = field(default_factory=Deferred)
+    gave_up: Callable[[], None] = lambda: None  # called when its client went away
+    done: Deferred[None] = field(init=False)
     is_done: bool = False
+
+    def __post_init__(self) -> None:
+        self.done = Deferred(self._cancelled)
+
+    def _cancelled(self, _: Deferred[None]) -> None:
+        if not self.is_done:
+            self.is_done = True
+            self.gave_up()
 
     def finish(self, error: DdbError | None = None) -> None:
         if not self.is_done:
@@ -86,9 +95,13 @@ class Reads:
         if self._open >= self._open_max:
             raise Busy(f"{self._open} reads are waiting on this node; try again in a moment")
         self._open += 1
-        waiter = Waiter(deadline)
+        waiter = Waiter(deadline, gave_up=self._gave_up)
         heapq.heappush(self._deadlines, (deadline, self._tie(), waiter))
         return waiter
+
+    def _gave_up(self) -> None:
+        """Its place is free at once: it might have waited for minutes, and with many like it nobody could read."""
+        self._open -= 1
 
     def _tie(self) -> int:
         self._count += 1

@@ -49,9 +49,9 @@ class Replica:
         self._driver.tick()
         self._leader_changed()  # it may have been lost and found again within one turn
         now = self._world.clock.seconds()
-        late = [waiter for waiter in self._leader_waiters if waiter.deadline <= now]
-        if late:
-            self._leader_waiters = [waiter for waiter in self._leader_waiters if waiter.deadline > now]
+        if self._leader_waiters:
+            late = [waiter for waiter in self._leader_waiters if waiter.deadline <= now]
+            self._leader_waiters = [waiter for waiter in self._leader_waiters if waiter.deadline > now and not waiter.is_done]
             for waiter in late:
                 waiter.finish(NoLeader("no leader was elected before the timeout"))
         if self._drained is not None:

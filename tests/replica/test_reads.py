@@ -209,3 +209,18 @@ def test_a_client_that_gave_up_its_wait_disturbs_nobody(reads: Reads) -> None:
     reads.applied(1)
     assert stays == [None]
     assert len(failures) == 1
+
+
+def test_the_places_of_clients_that_gave_up_are_free_at_once(reads: Reads) -> None:
+    """They could have waited for minutes, and meanwhile nobody else would have been let in."""
+    for number in range(100):
+        gone = reads.add(NEVER) if number % 2 else reads.add_index(1_000, 5, NEVER)
+        gone.addErrback(lambda _: None)
+        gone.cancel()
+    reads.expire(1.0)
+    stay = [outcome(reads.add(NEVER)) for _ in range(3)]
+    with pytest.raises(Busy):
+        reads.add(NEVER)
+    reads.confirmed([ReadState(taken(reads, 1.0), 1)])
+    reads.applied(1_000)
+    assert stay == [[None]] * 3

@@ -170,6 +170,16 @@ def test_a_wait_for_a_leader_ends_at_its_deadline(trio: Cluster) -> None:
     assert 1.0 <= found.seconds <= 1.06
 
 
+def test_a_client_that_gives_up_its_wait_for_a_leader_leaves_nothing_behind(trio: Cluster) -> None:
+    replica = without_leader(trio).replica
+    for _ in range(10):
+        waits = replica.wait_leader(300.0)
+        waits.addErrback(lambda _: None)
+        waits.cancel()
+    trio.run(0.1)
+    assert replica._leader_waiters == []
+
+
 def test_a_leader_that_is_lost_and_found_within_one_turn_is_told_to_whoever_began_to_wait_in_between(trio: Cluster) -> None:
     """A process that stood still finds its timer, a request and the leader's heartbeat all at once."""
     node = trio.nodes["2"]
