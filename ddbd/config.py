@@ -20,6 +20,7 @@ from ddbd.errors import ConfigError
 from ddbd.raft.types import NodeId, id_order
 
 NODES_MAX = 9  # more voters only make each write slower; the peers of this kind advise at most 7 to 11
+SEGMENT_BYTES_MAX = 1024 * 1024 * 1024  # a segment is read whole when a node starts, and a place in it is told in 32 bits
 MESSAGE_BYTES_MIN = 4 * 1024 * 1024  # a node carries up to 1 MiB of writes to the leader at once, and leaves room around them
 
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
@@ -278,5 +279,7 @@ def _check_limits(limits: Limits, path: Path) -> None:
     for name in ("body_bytes_max", "append_bytes_max"):
         if getattr(limits, name) > limits.message_bytes_max // 2:
             raise ConfigError(f"{path}: limits.{name}: must be at most half of message_bytes_max ({limits.message_bytes_max})")
+    if limits.segment_bytes > SEGMENT_BYTES_MAX:
+        raise ConfigError(f"{path}: limits.segment_bytes: must be at most {SEGMENT_BYTES_MAX}")
     if limits.columns_max > 1_000:
         raise ConfigError(f"{path}: limits.columns_max: at most 1000")

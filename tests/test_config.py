@@ -178,6 +178,7 @@ MISTAKES: list[tuple[Any, str]] = [
     *(({**node(), "limits": {name: 0}}, f"limits.{name}: ") for name in Limits.__struct_fields__),
     *(({**node(), "limits": {name: "1"}}, f"limits.{name}: ") for name in Limits.__struct_fields__),
     ({**node(), "limits": {"columns_max": 1_001}}, "limits.columns_max: "),
+    ({**node(), "limits": {"segment_bytes": 2**30 + 1}}, "limits.segment_bytes: "),
     ({**node(), "limits": {"message_bytes_max": 1_000_000}}, "limits.message_bytes_max: "),
     ({**node(), "limits": {"body_bytes_max": 2**24}}, "limits.body_bytes_max: "),
     ({**node(), "limits": {"append_bytes_max": 2**24}}, "limits.append_bytes_max: "),
