@@ -22,7 +22,7 @@ from typing import Any, Protocol, cast
 from treq.client import HTTPClient
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.interfaces import (
@@ -266,6 +266,8 @@ def cause(failure: Failure) -> str:
     wrapped = getattr(failure.value, "reasons", None)
     if wrapped:
         return cause(wrapped[0])
+    if failure.check(CancelledError):
+        return "no answer in time"  # that is how a request that timed out ends
     return " ".join(failure.getErrorMessage().split()) or type(failure.value).__name__
 
 

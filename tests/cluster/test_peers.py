@@ -170,5 +170,6 @@ def test_a_request_offers_no_compression_and_keeps_no_connection() -> None:
 
 def test_the_cause_of_a_failure_is_one_line_also_where_twisted_wraps_it() -> None:
     assert cause(Failure(ResponseFailed([Failure(ConnectionDone()), Failure(TimeoutError())]))) == "Connection was closed cleanly."
-    assert cause(Failure(CancelledError())) == "CancelledError"
+    assert cause(Failure(ResponseFailed([Failure(CancelledError())]))) == "no answer in time"
+    assert cause(Failure(KeyError())) == "KeyError"
     assert cause(Failure(ValueError("two\nlines"))) == "two lines"
