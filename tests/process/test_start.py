@@ -136,6 +136,18 @@ def test_the_data_of_another_node_is_refused_and_not_touched(running: LocalClust
     assert fingerprint(data) == before
 
 
+def test_the_data_of_a_newer_format_is_refused_and_not_touched(running: LocalCluster, tmp_path: Path) -> None:
+    """What a newer version wrote may have keys, and a checksum, that this one does not know."""
+    running.close()
+    data = running.data_dir / "1"
+    identity = data / "identity.json"
+    identity.write_text(json.dumps({**json.loads(identity.read_text()), "format": 2, "zone": "b"}))
+    before = fingerprint(data)
+    result = run(tmp_path, "--node", "1", "--config", str(running.config_path), "--data-dir", str(data))
+    assert_one_sentence(result, str(data), "format 2", "newer version")
+    assert fingerprint(data) == before
+
+
 def test_the_data_of_a_running_node_is_refused_and_not_touched(running: LocalCluster, tmp_path: Path) -> None:
     """A second process for the same directory, on another port, so that nothing but the data can stop it."""
     data = running.data_dir / "2"
