@@ -34,6 +34,8 @@ from ddbd.raft.types import Entry, EntryKind, Membership, NodeId, Role, Snapshot
 if TYPE_CHECKING:
     from ddbd.raft.core import Raft
 
+REFUSALS_MAX = 10  # in a row, of an entry that the follower is known to have: then it has lost it
+
 
 @dataclass(slots=True)
 class Leading:
@@ -136,6 +138,9 @@ def _step_append_response(raft: Raft, leading: Leading, message: AppendResponse,
         hint = min(message.hint_index, raft.log.last_index)
         if progress.rejected(message.index, raft.log.last_of_term_at_most(message.hint_term, hint, raft.log.base.index)):
             progress.sent_commit = 0
+        if progress.refusals >= REFUSALS_MAX:
+            # A late answer, from before it lost its disk, came after it was forgotten: it would be asked for the same entry for ever.
+            forget(raft, leading, message.sender)
         return
     if message.index > raft.log.last_index:
         return  # no honest follower of this term has what this leader never sent

@@ -24,7 +24,7 @@ class Progress:
 
     __slots__ = (
         *("acked_tick", "counted_index", "inflight", "inflight_bytes", "is_paused", "match_index"),
-        *("next_index", "pace", "round", "sent_commit", "snapshot_index"),
+        *("next_index", "pace", "refusals", "round", "sent_commit", "snapshot_index"),
     )
 
     def __init__(self, next_index: int, acked_tick: int) -> None:
@@ -36,6 +36,7 @@ class Progress:
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each AppendEntries that is out, while replicating
         self.inflight_bytes = 0  # the sum of these
         self.acked_tick = acked_tick  # when it was last heard
+        self.refusals = 0  # in a row, of what it is known to have
         self.round = 0  # the newest ReadIndex round that it acknowledged
         self.sent_commit = 0  # the newest commit index that it was told
         self.snapshot_index = 0  # of the snapshot on offer; 0 while none is made yet
@@ -61,6 +62,7 @@ class Progress:
     def accepted(self, index: int, counts: bool = True) -> bool:
         """The follower's log matches up to index. Returns whether that is news; late answers are none (they never move match back)."""
         self.is_paused = False
+        self.refusals = 0
         while self.inflight and self.inflight[0][0] <= index:
             self.let_go()
         is_news = index > (self.counted_index if counts else self.match_index)
@@ -76,6 +78,8 @@ class Progress:
         """It has no match at index. Returns whether the answer was news: a late one must not slow the follower down."""
         if self.pace is Pace.SNAPSHOT:
             return False
+        if index == self.match_index:
+            self.refusals += 1  # it had that entry: only a lost disk refuses it; or the answer is a late one
         if self.pace is Pace.REPLICATE:
             if index <= self.match_index:
                 return False
@@ -84,7 +88,7 @@ class Progress:
         if index != self.next_index - 1:
             return False
         if index <= self.match_index:
-            return False  # it had that entry: only a lost disk refuses it, and until it is forgotten every heartbeat asks again
+            return False  # until it is forgotten every heartbeat asks again
         self.next_index = max(min(index, hint_index + 1), self.match_index + 1)
         self.is_paused = False
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from raft_cluster import Cluster
 
+from ddbd.raft.leader import REFUSALS_MAX
 from ddbd.raft.messages import AppendEntries, AppendResponse, HeartbeatResponse, InstallSnapshot, RequestVote, VoteResponse
 from ddbd.raft.progress import Pace
 from ddbd.raft.types import HardState, Membership, Role, SnapshotMeta
@@ -42,6 +43,21 @@ def test_a_wiped_node_is_demoted_catches_up_and_is_promoted_under_its_new_life()
     cluster.crash("1")
     cluster.elect("3")
     assert cluster["3"].is_leader
+
+
+def test_a_late_answer_of_an_earlier_life_keeps_no_wiped_node_empty() -> None:
+    """It comes once the node was forgotten, so the leader takes it for what the new disk holds (simulator: seed 12)."""
+    cluster = Cluster.of(3)
+    cluster.elect("1")
+    cluster.propose("1", b"x")
+    cluster.settle()
+    late = AppendResponse("1", "3", cluster["1"].term, 2, False, 0, 0)
+    cluster.wipe("3", "new")
+    cluster["1"].forget_peer("3")
+    cluster.change("1", ["1", "2"], ["3"])
+    cluster.hand(late)
+    cluster.beat(REFUSALS_MAX + 3)
+    assert cluster["3"].applied_index == cluster["1"].applied_index
 
 
 def test_a_frozen_node_votes_and_acknowledges_but_neither_leads_nor_applies() -> None:

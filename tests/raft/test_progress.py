@@ -82,6 +82,18 @@ def test_a_refusal_of_what_matches_is_no_news() -> None:
     assert (progress.next_index, progress.is_paused) == (6, True)
 
 
+def test_refusals_of_what_matches_are_counted_until_it_is_accepted() -> None:
+    progress = replicating()
+    assert not progress.rejected(5, 0)
+    assert not progress.rejected(4, 0)
+    assert progress.refusals == 1
+    progress.to_probe()
+    assert not progress.rejected(5, 0)
+    assert progress.refusals == 2
+    progress.accepted(5)
+    assert progress.refusals == 0
+
+
 def test_nothing_is_sent_to_a_follower_that_waits_for_a_snapshot() -> None:
     progress = replicating()
     progress.to_snapshot()
