@@ -1,7 +1,8 @@
 """The checkers. They stand outside of the nodes, look after everything that happens to one, and remember what must never change.
 
-Election safety, leader completeness, log matching, state-machine safety (Raft figure 3); terms, commits and applied indexes that never
-go back; equal state at equal index; nothing is vouched for that is not on the platter.
+Election safety, leader append-only, leader completeness, log matching, state-machine safety (Raft figure 3); terms, votes, commits and
+applied indexes that never go back; equal state at equal index; nothing is vouched for that is not on the platter; quorums that meet and
+memory that is bounded (`sim_bounds`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sim_bounds import EVERY, bounds_problem, configuration_problem
 from sim_model import Model
 
-from ddbd.raft.messages import AppendResponse, Message, RequestVote, VoteResponse
+from ddbd.raft.messages import AppendEntries, AppendResponse, Heartbeat, InstallSnapshot, Message, RequestVote, TimeoutNow, VoteResponse
 from ddbd.raft.quorum import is_quorum
 from ddbd.raft.types import Entry, HardState, NodeId
 
@@ -65,6 +67,10 @@ class Checks:
     def _violate(self, process: Process, what: str) -> None:
         self._world.violate(f"n{process.node.id}: {what}")
 
+    def _report(self, process: Process, problem: str | None) -> None:
+        if problem is not None:
+            self._violate(process, problem)
+
     # A process begins, and what happens to it.
 
     def started(self, process: Process) -> None:
@@ -111,6 +117,10 @@ class Checks:
         platter = self._platters[process.node.id]
         platter.save(entries)
         if hard_state is not None:
+            if hard_state.term < platter.term:
+                self._violate(process, f"term went back {platter.term} -> {hard_state.term} on the disk")
+            elif hard_state.term == platter.term and platter.vote not in (None, hard_state.vote):
+                self._violate(process, f"it votes twice: in term {platter.term} for {platter.vote}, and for {hard_state.vote}")
             platter.term, platter.vote = hard_state.term, hard_state.vote
 
     def after(self, process: Process) -> None:
@@ -127,6 +137,13 @@ class Checks:
             self._applies(process)
         if core.leading is not None:
             self._matches(process)
+            self._report(process, process.seen_leading.problem(process))
+        if core.membership is not process.seen_membership:
+            process.seen_membership = core.membership
+            self._report(process, configuration_problem(process, len(self.committed)))
+        process.events += 1
+        if process.events % EVERY == 0:
+            self._report(process, bounds_problem(process))
         if core.commit_index < len(self.committed) and core.is_leader:
             self._world.sometimes["a leader knew less than was committed"] += 1
 
@@ -222,3 +239,6 @@ class Checks:
                 self._transfers.add((message.sender, message.term))
             if (platter.term, platter.vote) != (message.term, process.node.id):
                 self._violate(process, f"{message} left, saved are term {platter.term} and vote {platter.vote}")
+        elif isinstance(message, AppendEntries | Heartbeat | InstallSnapshot | TimeoutNow) and message.term > platter.term:
+            # A leader's messages may overtake their own save, but not that of their term (thesis 10.2.1).
+            self._violate(process, f"{message} left, saved is term {platter.term}")

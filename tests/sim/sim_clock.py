@@ -68,6 +68,11 @@ class ProcessClock:
     def seconds(self) -> float:
         return self._begin + self._timers.now * self._rate
 
+    def run_at(self, rate: float) -> None:
+        """From now on; what is due already stays due when it was."""
+        self._begin += self._timers.now * (self._rate - rate)
+        self._rate = rate
+
     def callLater(self, delay: float, func: Callable[..., Any], *args: Any) -> Call:
         call = self._timers.later(delay / self._rate, self._run, func, *args)
         if len(self._calls) > 1_000:

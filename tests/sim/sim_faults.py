@@ -59,12 +59,19 @@ class Faults:
         ids, dice, network = list(self._world.nodes), self._dice, self._world.network
         if len(ids) < 2:
             return
-        kind = dice.choice(["split", "one way", "pair", "alone", "alone one way"])
+        kind = dice.choice(["split", "one way", "pair", "ring", "alone", "alone one way"])
         if kind == "pair":
             a, b = dice.sample(ids, 2)
             cuts = {(a, b), (b, a)}
         elif kind == "one way":
             cuts = {(a, b) for a in ids for b in ids if a != b and dice.random() < 0.3}
+        elif kind == "ring":
+            # Each reaches so many to either side that with itself it sees a majority, and no two see the same one.
+            ring, reach = dice.sample(ids, len(ids)), max(1, len(ids) // 4)
+            near = range(-reach, reach + 1)
+            reached = {(one, ring[(place + step) % len(ring)]) for place, one in enumerate(ring) for step in near}
+            cuts = {(a, b) for a in ids for b in ids if a != b and (a, b) not in reached}
+            self._world.sometimes["each node saw another majority"] += bool(cuts)
         else:
             side = {self.victim().id} if kind.startswith("alone") else set(dice.sample(ids, dice.randrange(1, len(ids))))
             cuts = {(a, b) for a in ids for b in ids if (a in side) != (b in side)}

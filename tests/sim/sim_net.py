@@ -112,8 +112,10 @@ class SimCarrier:
     def __init__(self, process: Process) -> None:
         self._process = process
         self.published: dict[str, tuple[bytes, bytes]] = {}  # content and checksum
+        self.was_used = False
 
     def publish(self, snapshot: SnapshotFile) -> None:
+        self.was_used = True
         self.published[snapshot.token] = (self._process.store.files[snapshot.path], snapshot.digest)
 
     def withdraw(self, token: str) -> None:
@@ -124,6 +126,7 @@ class SimCarrier:
 
     def fetch(self, peer: NodeId, token: str, path: str) -> Deferred[None]:
         world, process = self._process.node.world, self._process
+        self.was_used = True
         done: Deferred[None] = Deferred()
         seconds = world.options.snapshot_seconds * process.dice.random() + 2 * world.network.latency()
         process.clock.callLater(seconds, self._arrive, peer, token, path, done)

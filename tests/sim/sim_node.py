@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sim_bounds import Leading
 from sim_clock import ProcessClock
 from sim_disk import PowerCut, SimDisk, SimSyncer
 from sim_net import SimCarrier, SimPeers
@@ -139,12 +140,18 @@ class Process:
         self.fatal: BaseException | None = None
         self._held: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.dice = random.Random(f"process {world.seed} {node.id} {boot}")
-        rate = 1 + world.options.skew * (2 * self.dice.random() - 1)
+        self.fair_rate = rate = 1 + world.options.skew * (2 * self.dice.random() - 1)
+        if world.options.wild_rates and not world.network.is_healed:
+            world.sometimes["a clock ran at a wild rate"] += 1
+            rate = 2 ** self.dice.uniform(-1, 1)
         self.clock = ProcessClock(world.timers, rate, self.dice.uniform(0, 1e5), self.run)
         self.peers = SimPeers(self)
         self.carrier = SimCarrier(self)
         # What the checkers remember of it.
         self.seen_match: dict[NodeId, tuple[Any, int]] = {}
+        self.seen_leading = Leading()
+        self.seen_membership: Membership | None = None
+        self.events = 0
         self.seen_term = self.seen_commit = self.seen_applied = self.led_term = 0
         options = world.options
         slow = 0.0 if world.network.is_healed else options.slow_share

@@ -33,6 +33,7 @@ class Options(NamedTuple):
     leap_every: float  # of a process's clock, forwards
     hints: float  # how often peers learn by a refused connection that a process is gone
     skew: float
+    wild_rates: bool  # clocks at half to twice their speed, until the healing: nothing may go wrong, though nobody may lead either
     # Disks.
     slow_share: float
     slow_seconds: float
@@ -91,6 +92,7 @@ def draw(seed: int) -> Options:
         leap_every=few * maybe(0.2, 0.5, 4),
         hints=dice.choice([0.0, 0.7, 1.0]),
         skew=dice.choice([0.0, 0.0, 0.02, 0.2]),
+        wild_rates=random.Random(f"rates {seed}").random() < 0.15,
         slow_share=dice.choice([0.0, 0.0, 0.3, 1.0]),
         slow_seconds=dice.choice([0.005, 0.05, 0.3]),
         fsync_fails_every=few * maybe(0.2, 1, 5),

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from hashlib import blake2b
 from typing import Any
 
+from sim_bounds import rest_problem
 from sim_checks import Checks
 from sim_clients import Client, check_history
 from sim_clock import Timers
@@ -53,17 +54,31 @@ class World:
     # The run.
 
     def run(self) -> None:
-        for node in self.nodes.values():
-            self.timers.later(0.3 * self._dice.random(), node.start)
-        self.clients = [Client(self, number) for number in range(self.options.clients)]
+        self._begin()
         faults = Faults(self)
         self.pass_time(self.options.fault_seconds)
         faults.end()
         self._heal()
-        self._rest()
+        self.come_to_rest()
         check_history(self)
         check_linearizable(self)
         self._raise()
+
+    def run_quietly(self, seconds: float) -> None:
+        """Without faults, and without an end."""
+        self._begin()
+        self.pass_time(seconds)
+
+    def _begin(self) -> None:
+        for node in self.nodes.values():
+            self.timers.later(0.3 * self._dice.random(), node.start)
+        self.clients = [Client(self, number) for number in range(self.options.clients)]
+
+    def come_to_rest(self) -> None:
+        for client in self.clients:
+            client.is_stopping = True
+        self._rest()
+        self._look_at_rest()
 
     def pass_time(self, seconds: float) -> None:
         until = self.timers.now + seconds
@@ -85,10 +100,9 @@ class World:
                 self.restart_later(node)
             else:
                 node.process.syncer.slow_share = 0.0
+                node.process.clock.run_at(node.process.fair_rate)
                 node.process.resume()
         self.reconnect()
-        for client in self.clients:
-            client.is_stopping = True
 
     def _rest(self) -> None:
         until = self.timers.now + REST_SECONDS
@@ -97,6 +111,13 @@ class World:
                 self.violate(f"no rest after {REST_SECONDS} seconds: {unrest}")
                 self._raise()
             self.pass_time(0.2)
+
+    def _look_at_rest(self) -> None:
+        for node in self.nodes.values():
+            assert node.process is not None, "at rest all run"
+            problem = rest_problem(node.process, self.checks.model)
+            if problem is not None:
+                self.violate(f"n{node.id}: {problem}")
 
     def _unrest(self) -> str | None:
         busy = [client.name for client in self.clients if not client.is_idle]
@@ -128,7 +149,8 @@ class World:
     @property
     def trace(self) -> str:
         """The same for the same seed, in every process."""
-        return self._hash.hexdigest()
+        log = blake2b(repr(self.checks.committed).encode(), digest_size=16).hexdigest()
+        return f"{self._hash.hexdigest()} {self.timers.count} {self.network.sent} {log}"
 
     def violate(self, what: str, error: BaseException | None = None) -> None:
         if self.problem is None:

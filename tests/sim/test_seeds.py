@@ -21,6 +21,7 @@ SOMETIMES = (
     "a client got NotReady",
     "a client got OutcomeUnknown",
     "a clock leapt",
+    "a clock ran at a wild rate",
     "a disk was wiped",
     "a failed fsync stopped a node",
     "a flipped bit was found",
@@ -47,6 +48,7 @@ SOMETIMES = (
     "a write was refused because a disk was full",
     "a write with a key was repeated",
     "an uncommitted tail was replaced",
+    "each node saw another majority",
     "leadership was handed over",
 )
 
