@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,17 @@ class Cluster:
     """Used by `with`: nothing of it is left, on whatever road it is left."""
 
     def __init__(
-        self, folder: Path, seed: str, lazy_disks: bool = False, fake_clocks: bool = False, limits: Mapping[str, int] = LIMITS
+        self,
+        folder: Path,
+        seed: str,
+        lazy_disks: bool = False,
+        fake_clocks: bool = False,
+        limits: Mapping[str, int] = LIMITS,
+        program: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._program = program
         config = {
             "nodes": [{"id": str(n), "address": f"{address_of(n)}:{PORT}", "isMaster": n == 1} for n in range(1, NODES + 1)],
             "insecure": True,
@@ -65,7 +72,9 @@ class Cluster:
                 self.disks[host] = LazyDisk(home)
                 data_dir = self.disks[host].path / "data"
             home.mkdir(exist_ok=True)
-            node = self.nodes[host] = Node(self.network.spaces[host], config_path, data_dir, self.folder / f"node-{host}.log")
+            node = self.nodes[host] = Node(
+                self.network.spaces[host], config_path, data_dir, self.folder / f"node-{host}.log", self._program
+            )
             if fake_clocks:
                 clock = self.clocks[host] = nemesis_clock.FakeClock(home / "clock")
                 node.environment = clock.environment()

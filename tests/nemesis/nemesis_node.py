@@ -1,4 +1,4 @@
-"""One real ddbd: a `twistd -n ddb` inside its namespace, what is done to its process, and its log.
+"""One real node, a `twistd -n ddb` inside its namespace, what is done to its process, and its log.
 
 The node's standard output is a pipe that a thread of ours copies to a file, so that the sink of its log can be blocked. The kernel kills
 the node when the test dies.
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from nemesis_space import PORT, Space
@@ -39,7 +40,8 @@ _BAD_LINES = re.compile(r"Traceback|QUARANTINED|is quarantined|ALARM|Unhandled|b
 
 
 class Node:
-    def __init__(self, space: Space, config_path: Path, data_dir: Path, log_path: Path) -> None:
+    def __init__(self, space: Space, config_path: Path, data_dir: Path, log_path: Path, program: Sequence[str] = ()) -> None:
+        """`program` stands in for the daemon: another system behind the same calls (see `other_pysyncobj`)."""
         self.host = space.host
         self.id = str(space.host)
         self.address = f"{space.address}:{PORT}"
@@ -51,7 +53,7 @@ class Node:
         self.process: subprocess.Popen[bytes] | None = None
         self.sink = LogSink(log_path)
         options = ["--node", self.id, "--config", str(config_path), "--data-dir", str(data_dir)]
-        self._command = [*twistd_command(), "-n", "ddb", *options]
+        self._command = [*(program or (*twistd_command(), "-n", "ddb")), *options]
 
     @property
     def running(self) -> bool:

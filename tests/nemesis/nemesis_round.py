@@ -83,11 +83,12 @@ def play(
     steps: Sequence[Step] | None = None,
     back_seconds: float = BACK_SECONDS,
     limits: Mapping[str, int] = LIMITS,
+    program: Sequence[str] = (),
 ) -> Round:
-    """`steps` stands in for the plan of the seed. The report is in the folder as well."""
+    """`steps` stands in for the plan of the seed, `program` for the daemon. The report is in the folder as well."""
     played = Round(seed, seconds, list(plan(seed, seconds) if steps is None else steps), back_seconds_max=back_seconds)
     needs = {need for step in played.steps if not step.skipped for need in step.fault.needs}
-    with Cluster(folder, f"net {seed}", "disk" in needs, "clock" in needs, limits) as cluster:
+    with Cluster(folder, f"net {seed}", "disk" in needs, "clock" in needs, limits, program) as cluster:
         try:
             _play(played, cluster)
         except (TookTooLong, AssertionError) as error:
