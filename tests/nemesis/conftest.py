@@ -46,11 +46,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rounds = [] if module is None else module.rounds
     if rounds:
         kinds = {step.fault.name for played in rounds for step in played.steps if not step.skipped}
+        findings = sum(len(played.findings) for played in rounds)
+        faults = sum(not step.skipped for played in rounds for step in played.steps)
+        skipped = len({step.fault.name for played in rounds for step in played.steps if step.skipped})
         operations = [operation for played in rounds for operation in played.operations]
         acknowledged = sum(each.is_write and each.outcome == "ok" for each in operations)
         gap, back = max(played.longest_gap[0] for played in rounds), max(played.back_seconds for played in rounds)
         terminalreporter.write_line(
-            f"nemesis: {len(rounds)} rounds, {len(kinds)} kinds of faults, {len(operations):,} operations, {acknowledged:,} writes "
-            f"acknowledged, {sum(len(played.findings) for played in rounds)} findings; longest time without an "
-            f"acknowledged write {gap:.1f} s, all nodes back {back:.1f} s after the last fault at the latest"
+            f"nemesis: {len(rounds)} rounds, {faults} faults of {len(kinds)} kinds ({skipped} kinds skipped), "
+            f"{len(operations):,} operations, {acknowledged:,} writes acknowledged, {findings} findings; "
+            f"longest time without an acknowledged write {gap:.1f} s, all nodes back {back:.1f} s after the last fault at the latest"
         )

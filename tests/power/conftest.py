@@ -54,3 +54,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     tried = terminalreporter.config.stash.get(TRIED, None)
     if tried is not None:
         terminalreporter.write_line(f"power loss: {tried.points} cuts tried, {tried.images} different disks recovered")
+        if tried.flips:
+            told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(tried.flips.items()))
+            terminalreporter.write_line(f"power loss: {tried.flips.total()} flipped bits: {told}; none served")

@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -65,6 +66,7 @@ class Trials:
         self._root = Path(folder) / "node"
         self._known: dict[bytes, Recovered | str] = {}
         self.points = 0
+        self.flips: Counter[str] = Counter()  # by verdict
 
     @property
     def images(self) -> int:

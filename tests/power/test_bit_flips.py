@@ -53,6 +53,7 @@ def test_flipped_bit_is_detected_or_harmless(recording: Recording, trials: Trial
             if found not in ("detected", "harmless"):
                 wrong.append(f"{flip}: {found}")
     assert not wrong, f"{len(wrong)} of {verdicts.total()}:\n" + "\n".join(wrong[:PROBLEMS_SHOWN])
+    trials.flips.update(verdicts)
     assert verdicts.total() >= 10 * FLIPS, f"the script shows too few places of this kind: {verdicts}"
     if place == "log, the record that closes the last batch":
         assert verdicts["detected"] == 0, "a torn end of a batch is no damage"
