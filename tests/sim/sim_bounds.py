@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
     from sim_model import Model
     from sim_node import Process
 
-EVERY = 64  # events of a process between two looks at what it holds
+FEW = 4  # events of a process between two looks at its log
+MANY = 64  # and at what it holds
 CALLS_MAX = 5_000  # no run asks for more at once
 READS_LEFT_MAX = 200  # the node's own, which ask how old its tables are; they go a minute after nobody answered
 BATCH_MAX = 100  # entries of one save, in runs as small as these
 SMALLEST_RECORD_BYTES = 30
 
 
+@cache
 def quorums_meet(before: Membership, after: Membership) -> bool:
     """Whether each quorum of the one shares a node with each quorum of the other. Of two sets that share none, one is within the rest."""
     ids = sorted({*before.nodes, *after.nodes})

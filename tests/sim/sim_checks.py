@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sim_bounds import EVERY, bounds_problem, configuration_problem
+from sim_bounds import FEW, MANY, bounds_problem, configuration_problem
 from sim_model import Model
 
 from ddbd.raft.messages import AppendEntries, AppendResponse, Heartbeat, InstallSnapshot, Message, RequestVote, TimeoutNow, VoteResponse
@@ -137,15 +137,22 @@ class Checks:
             self._applies(process)
         if core.leading is not None:
             self._matches(process)
+        process.events += 1
+        if process.events % FEW == 0:
+            self._now_and_then(process)
+        if core.commit_index < len(self.committed) and core.is_leader:
+            self._world.sometimes["a leader knew less than was committed"] += 1
+
+    def _now_and_then(self, process: Process) -> None:
+        """What stays wrong once it is."""
+        core = process.core
+        if core.leading is not None:
             self._report(process, process.seen_leading.problem(process))
         if core.membership is not process.seen_membership:
             process.seen_membership = core.membership
             self._report(process, configuration_problem(process, len(self.committed)))
-        process.events += 1
-        if process.events % EVERY == 0:
+        if process.events % MANY == 0:
             self._report(process, bounds_problem(process))
-        if core.commit_index < len(self.committed) and core.is_leader:
-            self._world.sometimes["a leader knew less than was committed"] += 1
 
     def _matches(self, process: Process) -> None:
         """No match index of a leader goes back, but where it begins to ask anew."""
