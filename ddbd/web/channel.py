@@ -44,6 +44,9 @@ class Phase(Enum):
     CLOSING = "closing"
 
 
+BUSY = (Phase.BODY, Phase.ANSWER, Phase.CLOSING)
+
+
 @implementer(IPushProducer)
 class Channel(Protocol):
     """`site` is set by the factory before the connection is made. As a producer it stands between the transport and whoever writes."""
@@ -97,6 +100,11 @@ class Channel(Protocol):
         if current is not None:
             current.lost(reason)
         self._framing.arrived.clear()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the client waits for an answer, or has not taken all of it yet."""
+        return self._is_full or self.phase in BUSY
 
     @property
     def held_bytes(self) -> int:
@@ -278,7 +286,19 @@ class Channel(Protocol):
     # The answer, and the end.
 
     def write(self, data: bytes) -> None:
-        self.transport.write(data)
+        """Into the socket at once, where the transport has nothing that must go first.
+
+        The transport's own write asks the poller for an event, answers that, and takes the wish back: three system calls for one, and a
+        turn of the reactor later. What does not go at once goes that way, and so does news of a connection that is gone.
+        """
+        transport = self.transport
+        if getattr(transport, "_tempDataLen", 1) == 0 and not transport.dataBuffer and transport.connected:
+            sent = transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int) and sent > 0:
+                data = data[sent:]
+        transport.write(data)
 
     def keeps_open(self, request: Request) -> bool:
         """Whether the connection goes on behind this answer. Not where its body is still on the way: that cannot be told from a request."""

@@ -25,7 +25,7 @@ from ddbd.config import Config
 from ddbd.errors import Busy
 from ddbd.web.app import Api
 from ddbd.web.backend import Backend
-from ddbd.web.channel import Channel, Phase
+from ddbd.web.channel import Channel
 from ddbd.web.door import Admission, Door, Head, Kind
 from ddbd.web.ids import RowIds
 from ddbd.web.problems import Problem, internal_problem
@@ -34,7 +34,6 @@ from ddbd.web.request import Request
 from ddbd.web.routes import Routes
 
 SPARE_CONNECTIONS = 64
-BUSY = (Phase.BODY, Phase.ANSWER, Phase.CLOSING)
 
 
 class Root(Resource):
@@ -99,7 +98,7 @@ class Site(server.Site):
 
     def is_answering(self) -> bool:
         """Whether a client waits for an answer, or has not taken all of it yet."""
-        return any(channel.counted and channel.phase in BUSY for channel in self._channels)
+        return any(channel.counted and channel.is_busy for channel in self._channels)
 
     def disconnected(self, channel: Channel) -> None:
         self._channels.discard(channel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -82,3 +83,37 @@ async def test_a_client_that_is_still_sending_gets_its_413(megabytes: int) -> No
         await port.stopListening()
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"body_too_large" in answer
+
+
+def pipelined(port: int, requests: int) -> bytes:
+    """Reads nothing before all is sent, so that the answers fill every buffer on the way."""
+    data = b"GET /select?table=t HTTP/1.1\r\nHost: localhost:8080\r\n\r\n" * requests
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sender = threading.Thread(target=wire.sendall, args=(data,))
+        sender.start()
+        sender.join(0.2)
+        found = b""
+        while found.count(b"HTTP/1.1 200 OK") < requests or not found.endswith(b"]\n"):
+            found += wire.recv(65536)
+        sender.join()
+        return found
+
+
+@ensureDeferred
+async def test_answers_to_a_client_that_does_not_read_wait_in_order() -> None:
+    reactor: Any = global_reactor
+    node = Node()
+    node.post("/init_database", {"db_name": "d"})
+    node.post("/create_table", {"table_name": "t", "columns": ["v"]})
+    rows = [{"row_id": str(number), "data": {"v": "x" * 1000}} for number in range(100)]
+    node.post("/insert", {"table_name": "t", "rows": rows})
+    port = reactor.listenTCP(0, make_site(node.twin, node.config, reactor), interface="127.0.0.1")
+    try:
+        found: bytes = await deferToThread(pipelined, port.getHost().port, 100)
+    finally:
+        await port.stopListening()
+    answers = found.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    bodies = {answer.partition(b"\r\n\r\n")[2] for answer in answers}
+    assert (len(answers), len(bodies)) == (100, 1)
+    assert len(json.loads(bodies.pop())) == 100

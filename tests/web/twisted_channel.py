@@ -83,6 +83,10 @@ class TwistedChannel(http.HTTPChannel):
         self.site.disconnected(self)
         super().connectionLost(reason)
 
+    @property
+    def is_busy(self) -> bool:
+        return self.phase in (Phase.BODY, Phase.ANSWER, Phase.CLOSING)
+
     def uncount(self) -> None:
         """This connection is a peer's."""
         if self.counted:
