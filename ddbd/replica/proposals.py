@@ -247,8 +247,7 @@ class Proposals:
     def _finish(self, write: Write, outcome: Answer | DdbError) -> None:
         write.is_done = True
         self._open_bytes -= len(write.command)
-        answer, write.answer = write.answer, Deferred()
         if isinstance(outcome, Answer):
-            answer.callback(outcome)
+            write.answer.callback(outcome)
         else:
-            answer.errback(outcome)
+            write.answer.errback(outcome)

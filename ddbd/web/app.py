@@ -18,13 +18,14 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
-from ddbd.commands import AnyCommand
+from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Limits
 from ddbd.errors import DdbError, Fatal, NotLeader, Refused
 from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
 from ddbd.web.canonical import decode_object
 from ddbd.web.door import load_type
+from ddbd.web.drive import drive
 from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.load import LOAD, load
@@ -87,7 +88,7 @@ def answering(handler: Handler) -> Callable[[Api, Any], Deferred[None]]:
 
     @wraps(handler)
     def start(self: Api, request: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(answer(self, request))
+        return drive(answer(self, request))
 
     return start
 
@@ -142,19 +143,19 @@ class Api:
         if load_type(_content_types(request)) is not None:
             return await self._load(request)
         write = self._write(request, _ROW | {"data", "rows", "upsert"}, NO_LOAD)
-        return await self._propose(write, shape.insert(write.fields, self._ids))
+        return _told(await self._propose(write, shape.insert(write.fields, self._ids)))
 
     @app.route("/update", methods=["POST"])
     @answering
     async def update(self, request: Any) -> Reply:
         write = self._write(request, _ROW | {"new_data", "if_version"})
-        return await self._propose(write, shape.update(write.fields))
+        return _told(await self._propose(write, shape.update(write.fields)))
 
     @app.route("/delete_record", methods=["POST"])
     @answering
     async def delete_record(self, request: Any) -> Reply:
         write = self._write(request, _ROW | {"if_version"})
-        return await self._propose(write, shape.delete_record(write.fields))
+        return _told(await self._propose(write, shape.delete_record(write.fields)))
 
     @app.route("/select", methods=["GET"])
     @answering
@@ -200,12 +201,8 @@ class Api:
         fingerprint = fingerprint_of(request.method, path, query, body) if key else b""
         return Write(fields, self._clock.seconds() + options.timeout_seconds, options.forward, key, fingerprint)
 
-    async def _propose(self, write: Write, command: AnyCommand) -> Reply:
-        seconds = max(0.0, write.deadline - self._clock.seconds())
-        answer = await self.backend.propose(command, seconds, write.key, write.fingerprint)
-        if answer.code:
-            raise Refused(answer.code, answer.detail)
-        return json_reply(answer.body)
+    def _propose(self, write: Write, command: AnyCommand) -> Deferred[Answer]:
+        return self.backend.propose(command, max(0.0, write.deadline - self._clock.seconds()), write.key, write.fingerprint)
 
     async def _propose_at_master(self, write: Write, command: AnyCommand) -> Reply:
         """Held while there is no leader, like any write; at another node the client is sent to the leader."""
@@ -213,7 +210,7 @@ class Api:
             leader_id = await self.backend.wait_leader(max(0.0, write.deadline - self._clock.seconds()))
             if leader_id != self.backend.node_id:
                 raise NotLeader(leader_id)
-        return await self._propose(write, command)
+        return _told(await self._propose(write, command))
 
     async def _load(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], LOAD)
@@ -294,6 +291,12 @@ def _idempotency_key(request: Any, limits: Limits) -> str:
     if len(values) > 1 or not 1 <= len(key) <= chars_max or any(not 0x20 <= byte < 0x7F for byte in key):
         raise Refused("invalid_value", f"Idempotency-Key is no key; give one of 1 to {chars_max} printable ASCII characters")
     return str(key, "ascii")
+
+
+def _told(answer: Answer) -> Reply:
+    if answer.code:
+        raise Refused(answer.code, answer.detail)
+    return json_reply(answer.body)
 
 
 def _content_types(request: Any) -> Sequence[bytes]:

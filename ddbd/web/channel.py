@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from ddbd.errors import DdbError, Refused
 from ddbd.web.body import BodyStream
-from ddbd.web.door import Kind
+from ddbd.web.door import Admission, Head, Kind
 from ddbd.web.framing import Framing, Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
 from ddbd.web.reply import lines_of
@@ -80,9 +80,6 @@ class Channel(Protocol):
             no_delay(True)
         self._enter(Phase.HEAD, self.site.limits.head_seconds)
 
-    def _admit(self, head: Any, content_length: int | None) -> Any:
-        return self.site.admit(self, head, content_length)
-
     def dataReceived(self, data: bytes) -> None:
         if self.phase is Phase.CLOSING:
             return
@@ -101,6 +98,15 @@ class Channel(Protocol):
             current.lost(reason)
         self._framing.arrived.clear()
 
+    def _admit(self, head: Head, content_length: int | None) -> Admission:
+        return self.site.admit(self, head, content_length)
+
+    def uncount(self) -> None:
+        """This connection is a peer's."""
+        if self.counted:
+            self.counted = False
+            self.site.uncounted()
+
     @property
     def is_busy(self) -> bool:
         """Whether the client waits for an answer, or has not taken all of it yet."""
@@ -110,12 +116,6 @@ class Channel(Protocol):
     def held_bytes(self) -> int:
         """Of what the client sent and nobody has taken yet."""
         return self._framing.held_bytes
-
-    def uncount(self) -> None:
-        """This connection is a peer's."""
-        if self.counted:
-            self.counted = False
-            self.site.uncounted()
 
     # Deadlines.
 
