@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
@@ -37,11 +38,11 @@ class Incoming:
 
     __slots__ = ("admission", "content_length", "head", "is_persistent", "is_whole", "pieces", "received_bytes", "refusal")
 
-    def __init__(self, head: Head, content_length: int | None, is_persistent: bool) -> None:
+    def __init__(self, head: Head, content_length: int | None, is_persistent: bool, admission: Admission | None) -> None:
         self.head = head
         self.content_length = content_length  # None: chunked
         self.is_persistent = is_persistent
-        self.admission: Admission | None = None
+        self.admission = admission
         self.refusal: DdbError | None = None
         self.pieces: list[bytes] = []  # of the body, as they came
         self.received_bytes = 0
@@ -70,6 +71,8 @@ class Framing:
         self._quiet_bytes = 0  # since the last piece of a body
         self._is_upgrade = False
         self._is_replay = False
+        self._last_raw: Any = None  # the last head that was let in, as it came,
+        self._last_judged: Any = None  # and what came of it
 
     @property
     def in_body(self) -> bool:
@@ -183,32 +186,38 @@ class Framing:
         if self._is_deaf or self._is_replay:
             return
         self.in_head = False
-        parser, fields = self._parser, Fields()
-        for name, value in self._fields:
-            fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
-        version = VERSIONS.get(parser.get_http_version())
+        parser = self._parser
+        raw = (parser.get_method(), self._target, parser.get_http_version(), self._fields)
+        if raw == self._last_raw:  # as most clients' heads are, request after request
+            self._receive(Incoming(*self._last_judged))
+            return
+        version = VERSIONS.get(raw[2])
         if self._head_may_be_long and self._whole_head_bytes() > self._head_bytes_max:
             self._fail(self._too_large())
             return
         if version is None:
             self._fail(Refused("bad_request", "only HTTP/1.1 and HTTP/1.0 are spoken here"))
             return
-        head = Head(parser.get_method(), self._target, version, fields)
-        is_persistent = version == b"HTTP/1.1" and parser.should_keep_alive()
-        self._arrive(head, fields, is_persistent)
-
-    def _arrive(self, head: Head, fields: Fields, is_persistent: bool) -> None:
+        fields = Fields()
+        for name, value in self._fields:
+            fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
+        head = Head(raw[0], raw[1], version, fields)
         try:
             length = _content_length(head, fields)
-            incoming = Incoming(head, length, is_persistent)
-            incoming.admission = self._admit(head, length)
+            judged = (head, length, version == b"HTTP/1.1" and parser.should_keep_alive(), self._admit(head, length))
         except DdbError as error:
-            incoming = Incoming(head, 0, is_persistent=False)
-            incoming.refusal = error
+            refused = Incoming(head, 0, False, None)
+            refused.refusal = error
+            self.arrived.append(refused)
             self._is_deaf = True
+            return
+        self._last_raw, self._last_judged = raw, judged
+        self._receive(Incoming(*judged))
+
+    def _receive(self, incoming: Incoming) -> None:
         self.arrived.append(incoming)
-        self._body = None if self._is_deaf else incoming
-        self._is_upgrade = b"upgrade" in fields
+        self._body = incoming
+        self._is_upgrade = b"upgrade" in incoming.head.fields
         self._quiet_bytes = 0
 
     def on_body(self, data: bytes) -> None:
