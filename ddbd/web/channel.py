@@ -190,6 +190,7 @@ class Channel(Protocol):
 
     def _start(self, incoming: Incoming) -> None:
         request = self._current = Request(self, incoming)
+        self.phase = Phase.ANSWER
         if self._is_load(incoming):
             self._ask_for(incoming)
             request.load = BodyStream(self._hold_load, self._release_load)
@@ -316,7 +317,6 @@ class Channel(Protocol):
         elif not keep_open:
             self._close()
         else:
-            self._enter(Phase.IDLE, IDLE_SECONDS)
             self._heard = False
             self._serve()
 

@@ -121,6 +121,15 @@ class Request:
         channel.write(channel.site.whole_answer(status, content_type, lines, body, self.method == b"HEAD"))
         self._end(keep_open)
 
+    def respond(self, body: bytes) -> None:
+        """With what was set before, as the answer or the end of it."""
+        if self.startedWriting:
+            self.write(body)
+            self.finish()
+            return
+        content_type = self._fields.pop(b"content-type", (b"", b""))[1]
+        self.answer(self._status, content_type, lines_of(self._fields.values()), body)
+
     # The answer, bit by bit.
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
@@ -211,9 +220,7 @@ class Request:
             self.refuse(Refused("method_not_allowed", "this path does not take the method; the header Allow lists those that it takes"))
             return
         if body is not server.NOT_DONE_YET:
-            self.setHeader(b"Content-Length", b"%d" % len(body))
-            self.write(body)
-            self.finish()
+            self.respond(body)
 
     def refuse(self, error: DdbError) -> None:
         """As the answer; fields that were set before go with it."""

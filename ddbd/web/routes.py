@@ -32,8 +32,9 @@ class Routes:
             return False
         result: Any = self._execute(endpoint, request)
         if isinstance(result, Deferred):
-            request.call = result
-            result.addCallbacks(_write, _failed, (request,), {}, (request,))
+            if not request.finished:
+                request.call = result
+                result.addCallbacks(_write, _failed, (request,), {}, (request,))
         else:
             _write(result, request)
         return True
@@ -41,8 +42,9 @@ class Routes:
 
 def _write(result: Any, request: Request) -> None:
     if result is not None:
-        request.write(result.encode() if isinstance(result, str) else result)
-    request.finish()
+        request.respond(result.encode() if isinstance(result, str) else result)
+    elif not request.finished:
+        request.finish()
 
 
 def _failed(failure: Any, request: Request) -> None:

@@ -136,7 +136,9 @@ class Site(server.Site):
         """`lines` are all fields but those that describe the body."""
         if status in WITHOUT_BODY:
             return self.answer_head(status, lines)
-        head = self.answer_head(status, b"Content-Type: %s\r\nContent-Length: %d\r\n%s" % (content_type, len(body), lines))
+        if content_type:
+            lines = b"Content-Type: %s\r\n%s" % (content_type, lines)
+        head = self.answer_head(status, b"Content-Length: %d\r\n%s" % (len(body), lines))
         return head if without_body else head + body
 
     def internal_problem(self) -> tuple[Problem, str]:
