@@ -1,6 +1,8 @@
 """Runs what attacks ddbd, and writes the figures into docs/reliability.md: `python bench/reliability.py`, `--soak` for hours of it.
 
-Each suite says in one closing line what it tried; the figures are read from there. Where a suite fails, nothing is written.
+Each suite says in one closing line what it tried; the figures are read from there. Where a suite fails, nothing is written. With
+`--logs FOLDER` the lines are kept in FOLDER/SUITE.log, and a suite whose file is there already is not run again: so hours of it need not
+be one run. Begin with an empty folder for each state of the code.
 """
 
 from __future__ import annotations
@@ -147,6 +149,20 @@ FIGURES = [
 ]
 
 
+def lines_of(suite: Suite, is_soak: bool, logs: Path | None) -> str:
+    if logs is None:
+        return run(suite, is_soak)
+    log = logs / f"{suite.name}.log"
+    if not log.exists():
+        logs.mkdir(parents=True, exist_ok=True)
+        log.write_text(run(suite, is_soak), "utf-8")
+    return closing_lines(suite, log.read_text("utf-8"))
+
+
+def closing_lines(suite: Suite, output: str) -> str:
+    return "\n".join(line for line in output.splitlines() if re.match(suite.closing, line))
+
+
 def run(suite: Suite, is_soak: bool) -> str:
     command = [sys.executable, *suite.command]
     if is_soak:
@@ -154,11 +170,11 @@ def run(suite: Suite, is_soak: bool) -> str:
     print(f"{suite.name}: {' '.join(command[1:])}", flush=True)
     began = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if re.match(suite.closing, line)]
-    print(*(f"    {line}" for line in lines), f"    {time.monotonic() - began:.0f} s", sep="\n", flush=True)
+    lines = closing_lines(suite, done.stdout)
+    print(lines, f"    {time.monotonic() - began:.0f} s", sep="\n", flush=True)
     if done.returncode:
         sys.exit(f"{done.stdout[-4000:]}\n{suite.name} failed; nothing is written")
-    return "\n".join(lines)
+    return lines
 
 
 def table(told: dict[str, str]) -> str:
@@ -189,9 +205,10 @@ def _shown(figure: Figure, told: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--soak", action="store_true", help="the long form of each suite")
+    parser.add_argument("--logs", type=Path, help="keep what each suite tells there, and do not run again what is there already")
     parser.add_argument("suites", nargs="*", choices=[[], *(suite.name for suite in SUITES)], help="only these, and nothing is written")
     options = parser.parse_args()
-    told = {suite.name: run(suite, options.soak) for suite in SUITES if not options.suites or suite.name in options.suites}
+    told = {suite.name: lines_of(suite, options.soak, options.logs) for suite in SUITES if not options.suites or suite.name in options.suites}
     print(table(told))
     if not options.suites:
         text = PAGE.read_text("utf-8")
