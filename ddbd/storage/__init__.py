@@ -143,6 +143,9 @@ class Tables(Protocol):
     def row(self, db: str | None, table: str, row_id: str) -> tuple[Value, ...] | None:
         """One whole row as a scan would give it."""
 
+    def point(self, db: str | None, table: str, row_id: str) -> tuple[tuple[Column, ...], tuple[Value, ...] | None]:
+        """The table's columns, the same object for as long as it has them, and the row as `row` gives it."""
+
     def open_sequences(self, origin: str) -> tuple[int, int, list[tuple[int, int]]]:
         """(boot, floor, ranges) of the origin's window: the seqs at or above floor that were applied, as inclusive ranges."""
 

@@ -246,8 +246,12 @@ class MemoryTables:
         return MemoryScan(Plan(table, query), self._backend.rows[table.id], self._clock, self._limits.scan_seconds)
 
     def row(self, db: str | None, table: str, row_id: str) -> tuple[Value, ...] | None:
-        row = self._backend.get(self._machine.catalogue.table(db, table), row_id)
-        return None if row is None else load_row(row)
+        return self.point(db, table, row_id)[1]
+
+    def point(self, db: str | None, table: str, row_id: str) -> tuple[tuple[Column, ...], tuple[Value, ...] | None]:
+        found = self._machine.catalogue.table(db, table)
+        row = self._backend.get(found, row_id)
+        return found.columns, None if row is None else load_row(row)
 
     def open_sequences(self, origin: str) -> tuple[int, int, list[tuple[int, int]]]:
         window = self._machine.windows.get(origin)

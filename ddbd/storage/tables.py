@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 from twisted.internet.defer import Deferred
 
-from ddbd.commands import Applied, Value
+from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Busy, Fatal, NotReady, StorageFailed
 from ddbd.raft.types import Entry, Membership
@@ -108,10 +108,18 @@ class SqliteTables:
         return self._machine.catalogue.listing()
 
     def row(self, db: str | None, table: str, row_id: str) -> tuple[Value, ...] | None:
-        self._check()
+        return self.point(db, table, row_id)[1]
+
+    def point(self, db: str | None, table: str, row_id: str) -> tuple[tuple[Column, ...], tuple[Value, ...] | None]:
+        if self._failed is not None or self._closed:
+            self._check()
         found = self._machine.catalogue.table(db, table)
-        row = self._guarded(lambda: self._backend.get(found, row_id))
-        return None if row is None else load_row(row)
+        try:
+            row = self._backend.get(found, row_id)
+        except (apsw.Error, UnicodeEncodeError, OverflowError) as error:
+            self._failed = as_fatal(self.path, error)
+            raise self._failed from error
+        return found.columns, None if row is None else load_row(row)
 
     def scan(self, query: Query) -> SqliteScan:
         """See `storage.Tables`."""

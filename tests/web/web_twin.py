@@ -31,7 +31,7 @@ class Twin:
         self.node_id = node_id
         self.leader_id = leader_id
         self.term = 3
-        self.tables: Any = MemoryTables(config.limits, clock.seconds)
+        self._tables: Any = MemoryTables(config.limits, clock.seconds)
         self.commands: list[AnyCommand] = []
         self.fingerprints: list[tuple[str, bytes]] = []
         self.timeouts: list[float] = []
@@ -47,8 +47,14 @@ class Twin:
         self._apply(Proposal(node_id, 0, 0, 0, Register(node_id, 1)))
 
     @property
+    def tables(self) -> Any:
+        if "tables" in self.errors:
+            raise self.errors["tables"]
+        return self._tables
+
+    @property
     def applied_index(self) -> int:
-        return int(self.tables.applied_index)
+        return int(self._tables.applied_index)
 
     def fatal(self, error: Exception) -> None:
         self.fatals.append(error)
