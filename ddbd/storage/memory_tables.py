@@ -23,9 +23,11 @@ from ddbd.storage.backend import YOUNG, Kept, Progress
 from ddbd.storage.catalogue import Catalogue, Database, Table
 from ddbd.storage.machine import HASH_FORMAT, Machine
 from ddbd.storage.maintenance import DIGEST_BYTES, meta_of
-from ddbd.storage.scan import SLICE_ROWS, Plan, check_limit
+from ddbd.storage.scan import Plan, check_limit
 from ddbd.storage.values import StoredRow, load_row
 from ddbd.storage.windows import Window
+
+SLICE_ROWS = 500
 
 
 class Image(msgspec.Struct, array_like=True):

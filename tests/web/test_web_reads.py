@@ -12,6 +12,7 @@ import pytest
 from web_client import Connection, Node, Response, request
 
 from ddbd.errors import NoLeader, NotReady, ScanTimedOut
+from ddbd.web.formats import JsonArray, JsonLines
 
 ROWS = 2_300  # more slices of a scan than are read ahead
 
@@ -421,3 +422,14 @@ def test_a_client_that_leaves_gives_up_the_wait_for_its_row(school: Node) -> Non
     connection = school.start("GET", "/select?table=students&row_id=1")
     connection.lose()
     assert school.twin.cancelled == school.twin.held
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 500])
+@pytest.mark.parametrize("versions", [False, True])
+def test_rows_look_alike_however_many_are_written_at_once(rows: int, versions: bool) -> None:
+    names = ("row_id", "def", "__class__", "f0", *(("_version",) if versions else ()))
+    values = [(f"k{n}", n / 7, [n, {"a": None}], n % 2 == 0, 17) for n in range(rows)]
+    expected = [dict(zip(names, row, strict=False)) for row in values]
+    array, lines = JsonArray(), JsonLines()
+    assert json.loads(array.start(names) + array.rows(values) + array.end()) == expected
+    assert [json.loads(line) for line in (lines.start(names) + lines.rows(values)).splitlines()] == expected
