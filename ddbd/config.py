@@ -51,6 +51,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns_max: int = 1_000
     indexes_max: int = 64  # of a table: each makes every write of a row dearer, on all nodes
     batch_rows_max: int = 10_000
+    batch_cells_max: int = 500_000  # rows times columns of the table: each costs every node 0.1 us at once, also where it is null
     json_depth_max: int = 64
     head_bytes_max: int = 64 * 1024
     head_fields_max: int = 100

@@ -111,6 +111,7 @@ class Effects:
             table.row_count += 1
             rows: list[StoredRow] = [row]
         else:
+            self._check_cells(table, len(command.rows))
             rows = self._insert_many(table, command, index)
         self.counted.add(table)
         if command.single:
@@ -118,6 +119,16 @@ class Effects:
         else:
             body = {"row_ids": [row_id for row_id, _ in command.rows], "version": index, "index": index}
         return body, ("insert", table.id, rows)
+
+    def _check_cells(self, table: Table, rows: int) -> None:
+        """Known only here: the door cannot tell what columns the table will have. A single row is never too many."""
+        limit, columns = self._limits.batch_cells_max, len(table.columns)
+        rows_max = max(1, limit // columns)
+        if rows > rows_max:
+            raise Refused(
+                "invalid_value",
+                f"rows has {rows} rows of {columns} columns; a batch has at most {limit} values: send {rows_max} rows at once, or fewer",
+            )
 
     def _insert_many(self, table: Table, command: Insert, index: int) -> list[StoredRow]:
         by_id = {row_id: (row_id, index, *table.store(data)) for row_id, data in command.rows}

@@ -4,8 +4,8 @@ For each entry, in this order: at most two idempotency keys that are too old are
 proposal counts at all; a known key gives its stored outcome; else the command runs, and its outcome is stored with its key. Whatever
 came of it goes into the chained hash. All entries of one `apply` are one transaction.
 
-What all replicas must have alike, because outcomes depend on it: `limits.idempotency_keys_max`, `limits.idempotency_hours` and
-`limits.row_bytes_max`. The nodes' configs must agree on these three; when they do not, the chained hash tells.
+What all replicas must have alike, because outcomes depend on it: `limits.idempotency_keys_max`, `limits.idempotency_hours`,
+`limits.row_bytes_max` and `limits.batch_cells_max`. The nodes' configs must agree on these four; when they do not, the chained hash tells.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The streaming load: a body of any length into one table, slice by slice, each slice one atomic insert.
 
-Where a slice ends depends on the bytes of the body alone: after SLICE_ROWS rows or SLICE_BYTES bytes, and before a row_id that the slice
-holds already (so that a repeated row_id means the same within a slice and across two: refused, or with upsert the later one wins). The
-same body is therefore cut the same way each time, and with an Idempotency-Key each slice is keyed by (key, its number) and fingerprinted
-by its own bytes: sent again, what is done is passed over and the rest goes on.
+Where a slice ends depends on the body and the table alone: after SLICE_ROWS rows (fewer where they have many columns) or SLICE_BYTES bytes,
+and before a row_id that the slice holds already (so that a repeated row_id means the same within a slice and across two: refused, or with
+upsert the later one wins). The same body is therefore cut the same way each time, and with an Idempotency-Key each slice is keyed by
+(key, its number) and fingerprinted by its own bytes: sent again, what is done is passed over and the rest goes on.
 
 The first row that is refused ends the load. Its slice is not done, the ones before it are; the problem says all three numbers. While a
 slice is on its way the client is held back, so at most one slice and one chunk are in memory.
@@ -59,7 +59,8 @@ class Loader:
         self._timeout_seconds = timeout_seconds
         self._key = key
         self._scope = scope  # what else the fingerprint of a slice covers
-        self._limits = backend.config.limits
+        limits = backend.config.limits
+        self._rows_max = min(SLICE_ROWS, limits.batch_rows_max, max(1, limits.batch_cells_max // len(info.columns)))
         self._slice: list[Record] = []
         self._slice_ids: set[str] = set()
         self._slice_bytes = 0
@@ -69,7 +70,7 @@ class Loader:
 
     async def add(self, record: Record) -> None:
         size = len(record.raw)
-        full = len(self._slice) >= min(SLICE_ROWS, self._limits.batch_rows_max) or self._slice_bytes + size > SLICE_BYTES
+        full = len(self._slice) >= self._rows_max or self._slice_bytes + size > SLICE_BYTES
         if self._slice and (full or record.row_id in self._slice_ids):
             await self.flush()
         self._slice.append(record)

@@ -265,6 +265,21 @@ def test_the_limits_of_the_config_count() -> None:
     assert small.post("/insert", b" " * 101).code == "body_too_large"
 
 
+def test_a_batch_of_too_many_values_is_refused_with_what_would_fit() -> None:
+    """Every column of every row costs each node time, also where it is null: 10,000 rows of 1,000 columns would stall it for a second."""
+    node = Node(config_of(Limits(batch_cells_max=6))).with_students()
+    reply = node.post("/insert", {"table_name": "students", "rows": [{"data": {}}] * 3})
+    assert (reply.status, reply.code) == (400, "invalid_value")
+    assert reply.json["detail"] == "rows has 3 rows of 3 columns; a batch has at most 6 values: send 2 rows at once, or fewer"
+    assert node.post("/insert", {"table_name": "students", "rows": [{"data": {}}] * 2}).status == 200
+
+
+def test_a_single_row_is_never_too_many_values() -> None:
+    node = Node(config_of(Limits(batch_cells_max=1))).with_students()
+    assert node.post("/insert", {"table_name": "students", "rows": [{"data": {}}]}).status == 200
+    assert node.post("/insert", {"table_name": "students", "row_id": "1", "data": {}, "upsert": True}).status == 200
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [

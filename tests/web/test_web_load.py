@@ -350,6 +350,11 @@ def test_a_small_batch_limit_makes_small_slices() -> None:
     assert load(node, many(5)).json == {"rows": 5, "slices": 3, "index": node.twin.applied_index}
 
 
+def test_many_columns_make_small_slices() -> None:
+    node = Node(config_of(Limits(batch_cells_max=7))).with_students()
+    assert load(node, many(5)).json == {"rows": 5, "slices": 3, "index": node.twin.applied_index}
+
+
 def test_many_bytes_make_a_slice_too(node: Node) -> None:
     assert load(node, lines(*({"id": "x" * 100_000} for _ in range(5)))).json["slices"] == 3
 
