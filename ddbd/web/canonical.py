@@ -122,6 +122,14 @@ def _check_range(value: Any, what: str) -> None:
 def _has_key_twice(body: bytes, value: Any) -> bool:
     r"""True when a key was dropped, or when only the slow way can tell: the body holds a colon written as \u003a."""
     colons = body.count(b":")
+    if type(value) is dict:
+        keys = len(value)
+        if colons != keys:
+            for item in value.values():
+                if type(item) is dict:
+                    keys += len(item)
+        if colons == keys:  # one for each key that is there: none stands in a text, and none belonged to a key that was dropped
+            return False
     return colons > 1 and (b"\\u003" in body or colons != _encode(value).count(b":"))
 
 

@@ -27,6 +27,9 @@ FIELDS_MAX = 10_000  # of a record; SQLite has at most 2,000 columns, and a file
 # A field in quotes or without them, up to the next comma or the end.
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\Z)')
 
+# Integers that surely have 64 bits, as JSON has them.
+_SHORT_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+
 # The columns that hold one kind of value: what fits besides null, and how a client writes it.
 _TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (int, float), "boolean": (bool,)}
 _WRITTEN = {"integer": "whole numbers of 64 bits, as in 20", "real": "finite numbers, as in 1.5", "boolean": "true or false"}
@@ -60,9 +63,13 @@ class Lines:
     def cut(self, chunk: bytes) -> Iterator[bytes]:
         """Lines with their LF. Raises Refused behind the last good one."""
         start = 0
+        bytes_max = self.bytes_max
         while (end := chunk.find(b"\n", start) + 1) > 0:
-            self._hold(chunk[start:end])
-            yield self.rest()
+            if end - start > bytes_max or self._pieces:
+                self._hold(chunk[start:end])
+                yield self.rest()
+            else:
+                yield chunk[start:end]
             start = end
         self._hold(chunk[start:])
 
@@ -121,6 +128,7 @@ class CsvRecords:
         self._open: list[bytes] = []  # the lines of a record whose quotes are still open
         self._open_bytes = 0
         self._names: list[str] | None = None
+        self._kinds: list[str] = []  # of each field: its column's type, or "row_id"
 
     def feed(self, chunk: bytes) -> Iterator[Record]:
         for line in self._lines.cut(chunk):
@@ -147,6 +155,7 @@ class CsvRecords:
         text = line.removesuffix(b"\n").removesuffix(b"\r")
         if self._names is None:
             self._names = self._header(text)
+            self._kinds = [self._types.get(name.lower(), "row_id") for name in self._names]
             self.number = 0
         elif text:
             yield self._record(line, text, self._names)
@@ -168,19 +177,20 @@ class CsvRecords:
             raise Refused("invalid_csv", f"the record has {len(fields)} fields; the header has {len(names)}")
         row: Row = {}
         row_id: str | None = None
-        for name, field in zip(names, fields, strict=True):
-            if name.lower() == "row_id":
+        for name, kind_, field in zip(names, self._kinds, fields, strict=True):
+            if kind_ == "row_id":
                 row_id = None if field is None else check_row_id("row_id", field, self._limits)
+            elif field is None or kind_ in ("any", "text"):
+                row[name] = field
+            elif kind_ == "integer" and _SHORT_INTEGER.fullmatch(field):
+                row[name] = int(field)
             else:
-                row[name] = self._value(name, field)
+                row[name] = self._value(name, kind_, field)
         _check_size(raw, row, self._limits)
         self.number += 1
         return Record(self.number, raw, self._ids.next() if row_id is None else row_id, row)
 
-    def _value(self, name: str, field: str | None) -> Value:
-        type_ = self._types[name.lower()]
-        if field is None or type_ in ("any", "text"):
-            return field
+    def _value(self, name: str, type_: str, field: str) -> Value:
         if type_ == "json":
             return decode(field.encode(), self._limits.json_depth_max, name)
         try:
@@ -198,6 +208,8 @@ def _fields(text: bytes) -> list[str | None]:
         record = text.decode()
     except UnicodeDecodeError:
         raise Refused("invalid_csv", "the record is not UTF-8; encode it as UTF-8") from None
+    if '"' not in record and record.count(",") < FIELDS_MAX and "\r" not in record and "\n" not in record:
+        return [field or None for field in record.split(",")]
     fields: list[str | None] = []
     place = 0
     while True:
