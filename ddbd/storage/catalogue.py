@@ -14,6 +14,8 @@ from ddbd.storage.values import PLAIN, Stored, accepted_types, is_column_type, s
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RESERVED = ("row_id", "_version")
 COLUMNS_MAX = 1_000
+NUMBERS = frozenset({int, float})
+NUMBER_MAX = 2**62  # below it a number is certainly one that can be stored, and stored as it is
 SHOWN_CHARS_MAX = 80  # of a client's text in a sentence
 
 _columns_decoder = msgspec.msgpack.Decoder(tuple[Column, ...])
@@ -39,6 +41,7 @@ class Table:
         self._lower = {column.name.lower(): place for place, column in enumerate(columns)}
         self._accepted = [accepted_types(column.type) for column in columns]
         self._plain = [PLAIN & accepted for accepted in self._accepted]
+        self._numbers = [NUMBERS & accepted for accepted in self._accepted]
         self._empty: list[Stored] = [None] * len(columns)
         self.scratch: dict[str, object] = {}  # what a backend keeps for this table: its SQL
 
@@ -49,21 +52,21 @@ class Table:
     def store(self, data: Row) -> list[Stored]:
         """The values in column order; missing ones are null. Raises Refused: unknown_column, invalid_value."""
         values = self._empty.copy()
-        positions, plain = self.positions, self._plain
-        for name, value in data.items():
-            place = positions.get(name)
-            if place is None:
-                place = self._find(name, data)
-            values[place] = value if type(value) in plain[place] else self._store(place, value)
+        self.merge(data, values)
         return values
 
     def merge(self, data: Row, values: list[Stored]) -> None:
         """Puts the data over the values. Raises Refused as `store` does."""
+        positions, plain, numbers = self.positions, self._plain, self._numbers
         for name, value in data.items():
-            place = self.positions.get(name)
+            place = positions.get(name)
             if place is None:
                 place = self._find(name, data)
-            values[place] = value if type(value) in self._plain[place] else self._store(place, value)
+            kind = type(value)
+            if kind in plain[place] or (kind in numbers[place] and -NUMBER_MAX < value < NUMBER_MAX):
+                values[place] = value
+            else:
+                values[place] = self._store(place, value)
 
     def _store(self, place: int, value: Value) -> Stored:
         column = self.columns[place]
