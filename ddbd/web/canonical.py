@@ -27,6 +27,7 @@ from ddbd.errors import Refused
 
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
+LAYERS_LOOKED_AT = 4  # a body, its rows, a row, its data
 LAYERS_PEELED = 8  # of brackets, where peeling is faster than counting
 
 _decode = msgspec.json.Decoder().decode
@@ -51,11 +52,14 @@ def decode_object(body: bytes, depth_max: int, what: str = "the body") -> dict[s
 def decode(body: bytes, depth_max: int, what: str) -> Any:
     """Any JSON value; `what` names it in the sentence of a refusal."""
     value = _decoded(body, depth_max, what)
-    if body.count(b"[") + body.count(b"{") > depth_max and _deeper_than(body, depth_max):
-        raise _too_deep(what, depth_max)
+    openers, keys = body.count(b"[") + body.count(b"{"), -1
+    if openers > depth_max:
+        keys = _keys_of_shallow(value, openers, min(depth_max, LAYERS_LOOKED_AT))
+        if keys < 0 and _deeper_than(body, depth_max):
+            raise _too_deep(what, depth_max)
     if _LONG_RUN in body.translate(_DIGITS_ALIKE):
         _check_range(value, what)
-    if _has_key_twice(body, value):
+    if keys != body.count(b":") and _has_key_twice(body, value):
         json.loads(body, object_pairs_hook=lambda pairs: _refuse_twice(pairs, what))
     return value
 
@@ -91,6 +95,24 @@ def _reason(error: Exception, body: bytes) -> str:
 
 def _too_deep(what: str, depth_max: int) -> Refused:
     return Refused("invalid_json", f"{what} is nested too deeply; at most {depth_max} levels of lists and objects are kept")
+
+
+def _keys_of_shallow(value: Any, openers: int, layers: int) -> int:
+    """How many keys there are, where all brackets that open something are those of the first layers; else -1.
+
+    A batch of rows is so, and this costs a quarter of peeling its brackets and writing it out again.
+    """
+    layer, seen, keys = [value], 0, 0
+    for _ in range(layers):
+        seen += len(layer)
+        objects = [item for item in layer if type(item) is dict]
+        keys += sum(map(len, objects))
+        if seen == openers:
+            return keys
+        inner = [item for object_ in objects for item in object_.values()]
+        inner += [item for list_ in layer if type(list_) is list for item in list_]
+        layer = [item for item in inner if type(item) is dict or type(item) is list]
+    return -1
 
 
 def _deeper_than(body: bytes, depth_max: int) -> bool:

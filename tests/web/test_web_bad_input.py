@@ -265,6 +265,27 @@ def test_the_limits_of_the_config_count() -> None:
     assert small.post("/insert", b" " * 101).code == "body_too_large"
 
 
+@pytest.mark.parametrize(
+    ("odd", "taken"),
+    [
+        (b'{"row_id": "x", "data": {"id": "[{:"}}', True),
+        (b'{"row_id": "x", "data": {"id": [{"a": [1]}]}}', True),
+        (b'{"row_id": "x", "data": {"id": 1, "id": 2}}', False),
+        (b'{"row_id": "x", "row_id": "y", "data": {}}', False),
+        (b'{"row_id": "x", "data": {"id": [1]}, "data": {}}', False),
+        (b'{"row_id": "x", "data": {"id": 1, "\\u0069d": 2}}', False),
+        (b'{"row_id": "x", "data": {"id": ' + b"[" * 62 + b"]" * 62 + b"}}", False),
+        (b'{"row_id": "x", "data": {"id": ["]", ["]", "[", "["], ' + b"[" * 59 + b"]" * 59 + b"]}}", True),
+    ],
+)
+def test_one_odd_row_of_a_large_batch_is_seen(node: Node, odd: bytes, taken: bool) -> None:
+    """A batch is looked at as a whole, by its brackets and colons."""
+    plain = b", ".join([b'{"data": {"id": "1", "name": null}}'] * 100)
+    reply = node.post("/insert", b'{"table_name": "students", "upsert": true, "rows": [%s, %s]}' % (plain, odd))
+    assert (reply.status == 200) == taken, reply.body
+    assert taken or reply.code == "invalid_json"
+
+
 def test_a_batch_of_too_many_values_is_refused_with_what_would_fit() -> None:
     """Every column of every row costs each node time, also where it is null: 10,000 rows of 1,000 columns would stall it for a second."""
     node = Node(config_of(Limits(batch_cells_max=6))).with_students()
