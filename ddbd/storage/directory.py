@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from ddbd.config import Limits
@@ -47,13 +48,17 @@ _GENERATION = re.compile(r"tables-(\d+)")
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """`life` is empty for a founder; `formed` says that the cluster has begun, so that this directory holds history."""
+    """`life` is empty for a founder; `formed` says that the cluster has begun, so that this directory holds history.
+
+    `logged` is written after the log was begun and before the first vote: from then on a directory without a log has lost it.
+    """
 
     format: int
     cluster_id: str
     node_id: str
     life: str = ""
     formed: bool = False
+    logged: bool = False
 
 
 class _Written(Identity, frozen=True, forbid_unknown_fields=True):
@@ -64,14 +69,17 @@ class _Written(Identity, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def of(cls, identity: Identity) -> _Written:
         content = msgspec.structs.asdict(identity)
-        return cls(**content, checksum=f"{zlib.crc32(msgspec.json.encode(identity)):08x}")
+        covered = {name: value for name, value in content.items() if name != "logged" or value}  # a file of before it still fits
+        return cls(**content, checksum=f"{zlib.crc32(msgspec.json.encode(covered)):08x}")
 
     def identity(self) -> Identity:
-        return Identity(self.format, self.cluster_id, self.node_id, self.life, self.formed)
+        return Identity(self.format, self.cluster_id, self.node_id, self.life, self.formed, self.logged)
 
 
 def read_identity(path: Path) -> Identity | None:
-    """None in a directory that is empty or not there. Raises ConfigError for a newer format, Corrupt for what cannot be read."""
+    """None in a directory that is empty or not there. Raises ConfigError for a newer format, Corrupt for what cannot be read, or for a
+    log that is gone: an empty one in its place would vote again where it had voted, and forget what it acknowledged.
+    """
     file = Path(path) / IDENTITY
     try:
         data = file.read_bytes()
@@ -91,6 +99,8 @@ def read_identity(path: Path) -> Identity | None:
     identity = written.identity()
     if written.checksum and written != _Written.of(identity):
         raise Corrupt(f"{file}: it does not fit its checksum; restore this node from its peers")
+    if identity.logged and not _has_history(Path(path)):
+        raise Corrupt(f"{path}/log: the log is missing, and this node has voted with it; empty the whole directory, and it joins anew")
     return identity
 
 
@@ -282,6 +292,14 @@ class DiskStore:
         self._lock.release()
 
 
+def _write_logged(store: DiskStore, path: Path, identity: Identity, disk: Disk) -> None:
+    try:
+        write_identity(path, replace(identity, logged=True), disk)
+    except BaseException:
+        store.close()
+        raise
+
+
 def _check_and_sync(path: str, meta: SnapshotMeta) -> None:
     check_copy(path, meta)
     sync_file(path)
@@ -314,9 +332,13 @@ def open_store(
     held = lock or DirectoryLock(path)
     disk = disk or RealDisk()
     try:
-        if there is None or there != identity:
-            write_identity(path, identity, disk)
-        return DiskStore(path, identity, limits, reactor, clock, disk, founders, held)
+        logged = there is not None and there.logged
+        if there is None or there.formed != identity.formed:
+            write_identity(path, replace(identity, logged=logged), disk)
+        store = DiskStore(path, identity, limits, reactor, clock, disk, founders, held)
+        if not logged:
+            _write_logged(store, path, identity, disk)
+        return store
     except OSError as error:
         held.release()
         raise StorageFailed(f"{path}: {error}") from error

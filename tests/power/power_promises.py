@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from power_disk import Op
 
 from ddbd.raft.types import Entry, HardState, SnapshotMeta
@@ -80,10 +81,10 @@ class Promises:
             getattr(self, f"_{op.mark[0]}")(*op.mark[1:])
 
     def _opening(self, identity: Identity) -> None:
-        self.identities = [*self.identities, identity]
+        self.identities = [*self.identities, identity, replace(identity, logged=True)]
 
     def _opened(self, identity: Identity, found: Found | None = None) -> None:
-        self.identities = [identity]
+        self.identities = [replace(identity, logged=True)]
         if found is not None:  # it is acted upon: from now on it is a promise
             self.logs = [found.model()]
             self.applied_max = max(self.applied_max, found.applied_index)

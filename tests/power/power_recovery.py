@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from power_promises import Found
 from power_script import FORMED, FOUNDERS, LIMITS, Driver, Mark, opened, truth
 
@@ -158,7 +159,7 @@ def check_second_start(path: Path, first: Recovered) -> None:
 
 def recover_and_go_on(path: Path, mark: Mark) -> None:
     """The same life, listened to: for cuts in the middle of a recovery and after it."""
-    identity = read_identity(path) or FORMED
+    identity = read_identity(path) or replace(FORMED, logged=False)
     mark("opening", identity)
     store = opened(path, identity)
     try:

@@ -36,7 +36,7 @@ from ddbd.storage.tables import SqliteTables
 LIMITS = Limits(segment_bytes=4096, idempotency_keys_max=4, disk_reserve_bytes=16 * 1024)
 FOUNDERS = Membership.of(["1", "2", "3"])
 ME = Identity(1, "cluster", "1", "", False)
-FORMED = Identity(1, "cluster", "1", "", True)
+FORMED = Identity(1, "cluster", "1", "", True, True)
 DAY_MS = 24 * 3_600_000
 
 Mark = Callable[..., None]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from process_kit import TABLE, create_table, insert, rows, status, wait_same, wait_voter, wipe
+from process_kit import TABLE, create_table, insert, rows, status, wait_ended, wait_same, wait_voter, wipe
 
 from ddbd.cli.client import call
 from ddbd.cli.local import LocalCluster, eventually
@@ -56,6 +57,19 @@ def test_a_wiped_node_is_a_learner_while_there_is_nobody_to_make_it_a_voter(runn
     wait_voter(lost)
     running.wait_ready()
     wait_same(list(running.nodes.values()))
+
+
+def test_a_node_whose_log_is_gone_beside_its_identity_does_not_start(running: LocalCluster) -> None:
+    """As an empty founder it would vote once more in terms in which it voted, and forget what it acknowledged."""
+    create_table(running)
+    insert(running.nodes["1"], "before")
+    running.kill("3")
+    data = running.data_dir / "3"
+    for item in [data / "log", *data.glob("tables-*")]:
+        shutil.rmtree(item)
+    running.start("3")
+    assert wait_ended(running.nodes["3"]) == 1
+    assert running.nodes["3"].log_path.read_text().splitlines()[-1].startswith(f"ddb: {data}/log: the log is missing")
 
 
 @pytest.fixture

@@ -54,6 +54,29 @@ def test_identity_that_is_missing_beside_a_log_is_corrupt(tmp_path: Path) -> Non
         read_identity(tmp_path)
 
 
+def test_log_that_is_missing_beside_the_identity_that_knew_it_is_corrupt(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    for item in [tmp_path / "log", *tmp_path.glob("tables-*")]:
+        shutil.rmtree(item)
+    with pytest.raises(Corrupt, match="the log is missing"):
+        opened(tmp_path)
+
+
+def test_power_that_goes_between_the_identity_and_the_first_log_leaves_a_young_node(tmp_path: Path) -> None:
+    write_identity(tmp_path, ME)
+    opened(tmp_path).close()
+    assert read_identity(tmp_path) == replace(ME, logged=True)
+
+
+def test_identity_of_before_it_knew_of_its_log_is_taken_with_it(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    write_identity(tmp_path, ME)  # covers the same bytes as then
+    text = (tmp_path / "identity.json").read_text()
+    (tmp_path / "identity.json").write_text(text.replace('  "logged": false,\n', ""))
+    opened(tmp_path).close()
+    assert read_identity(tmp_path) == replace(ME, logged=True)
+
+
 @pytest.mark.parametrize("other", [Identity(1, "cluster", "2"), Identity(1, "elsewhere", "1"), Identity(1, "cluster", "1", "second")])
 def test_directory_of_another_node_cluster_or_life_is_refused_untouched(tmp_path: Path, other: Identity) -> None:
     opened(tmp_path).close()
@@ -98,6 +121,7 @@ def test_tables_and_log_that_do_not_belong_together_are_corrupt(tmp_path: Path) 
     filled(store)
     store.close()
     shutil.rmtree(tmp_path / "log")
+    write_identity(tmp_path, ME)
     with pytest.raises(Corrupt, match="do not belong together"):
         opened(tmp_path)
 
@@ -272,6 +296,7 @@ def test_ballast_is_given_back_before_anything_is_opened_on_a_full_disk(tmp_path
     opened(tmp_path).close()
     (tmp_path / "ballast").write_bytes(b"\0" * 100)
     shutil.rmtree(tmp_path / "log")
+    write_identity(tmp_path, ME)
     (tmp_path / "log").write_text("no folder")  # so that the opening fails at the log
     limits = replace(SMALL, disk_reserve_bytes=1 << 60)
     with pytest.raises(StorageFailed):
