@@ -4,7 +4,9 @@
 
 * A batch is never split over segments. One that does not fit begins the next segment, as does one that replaces entries from before this
   segment: then a header's place always tells where the log begins if this segment becomes the first one.
-* A segment is allocated whole, so that an fdatasync has no length of file to write.
+* A segment is allocated whole, so that an fdatasync has no length of file to write. And now and then a batch is written with zeros behind
+  it: space that was allocated and never written has to be noted as written by the first sync of it (ext4: in its journal), so one sync in
+  many does that for all that follow. Zeros are what a torn write of them leaves, too.
 * Compaction unlinks whole segments, oldest first, and syncs the folder after each: no power cut leaves a gap.
 * `install` is the header of a new segment, which appears by one rename: the switch is whole or not at all.
 * A batch ends with the hard state, once more. So what a flipped bit hits in what was saved has a good record of its batch behind it, and
@@ -33,6 +35,7 @@ from ddbd.storage.threads import InlineThreads
 
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 _REWRITE_BYTES = 1024 * 1024  # at once, when a node starts
+ZEROS_BYTES = 256 * 1024  # written ahead of the records
 _READ_SLACK = 1024  # hard states that may lie between two entries
 
 
@@ -87,6 +90,7 @@ class DiskLog:
 
     def _use_tail(self, tail: recovery.Tail) -> None:
         self._offset, self._crc, self._batch = tail.offset, tail.crc, tail.batch
+        self._written = tail.offset  # up to here this segment was written once, if only with zeros
 
     def _repair(self, tail: recovery.Tail) -> None:
         """What was read may be in the page cache only: it is written again and synced before anyone builds on it. The sync alone is not
@@ -219,8 +223,12 @@ class DiskLog:
             record, crc = records.encode(kind, final and number == len(parts), payload, crc, self._batch, salt)
             places.append((self._offset + len(data), len(record)))
             data += record
+        offset = self._offset + len(data)
+        if offset > self._written:
+            self._written = max(offset, min(self._capacity, offset + ZEROS_BYTES))
+            data += bytes(self._written - offset)
         self._segments[self._last_number].file.write(self._offset, bytes(data))
-        self._offset, self._crc = self._offset + len(data), crc
+        self._offset, self._crc = offset, crc
         first_entry = 0 if hard_state is None else 1
         for entry, (offset, length) in zip(entries, places[first_entry:], strict=False):
             self._state.add(entry, self._last_number << OFFSET_BITS | offset, length)
