@@ -5,7 +5,8 @@ the whole table one after another, checkpoints at every opportunity, and a node 
 
 What each node says of its own reactor (the longest turns by thread CPU) stands in /status under `node.reactor`; a node that says nothing is
 named. From outside, GET /ping goes to each node every few milliseconds: that is wall clock, so it holds what the machine's other
-processes took as well, and is an upper bound. An election in all of it is a failure: exit status 1.
+processes took as well, and is an upper bound. An election in all of it is a failure, and so is a node whose turns take more than 20 ms of
+thread CPU at p99.9: exit status 1.
 """
 
 from __future__ import annotations
@@ -145,11 +146,12 @@ def burdened(cluster: LocalCluster, folder: Path, leader: str, seconds: float, r
     return lines
 
 
-def reactor_of(node: LocalNode) -> str:
-    """The node's own word; the shape is the daemon's."""
-    status = eventually(node.status, f"/status of node {node.id}")
-    found = status["node"].get("reactor", status.get("reactor"))
-    return "its /status has no node.reactor: this daemon does not tell" if found is None else json.dumps(found)
+def reactor_of(node: LocalNode) -> tuple[str, float]:
+    """What the node says of its own turns in the last minute, and p99.9 of their thread CPU in milliseconds."""
+    found = eventually(node.status, f"/status of node {node.id}")["node"].get("reactor")
+    if found is None:
+        return "its /status has no node.reactor: it does not tell", 0.0
+    return json.dumps(found), float(found["turn_cpu_ms_p999"])
 
 
 def main() -> int:
@@ -175,13 +177,16 @@ def main() -> int:
             for probe in probes:
                 probe.finish()
         print("\n".join(lines))
+        too_long = 0
         for node, probe in zip(cluster.nodes.values(), probes, strict=True):
             print(f"node {node.id}: from outside {probe.told()}")
-            print(f"node {node.id}: reactor: {reactor_of(node)}")
+            told, longest = reactor_of(node)
+            print(f"node {node.id}: reactor: {told}")
+            too_long += longest > LAG_MS_MAX
         after = ask(leader, "/status")["term"]
     elections = after - term
-    print(f"{elections} elections; the bar is none, and no turn over {LAG_MS_MAX:g} ms of thread CPU at p99.9")
-    return 1 if elections else 0
+    print(f"{elections} elections, {too_long} nodes over {LAG_MS_MAX:g} ms of thread CPU a turn at p99.9; the bar is none of either")
+    return 1 if elections or too_long else 0
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from ddbd.raft.types import Membership, NodeId
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, open_store, read_identity, write_identity
+from ddbd.turns import Turns, probe
 from ddbd.web.site import make_resource, make_site
 
 logger = Logger(namespace="ddbd")
@@ -183,6 +184,7 @@ class Daemon(Service):
         self._sockets = sockets
         self._rng = rng
         self._lock = DirectoryLock(data_dir)
+        self._turns: Turns | None = probe(reactor)
         self._client = peer_client(reactor, config)
         self._peers_resource = RaftResource()  # type: ignore[no-untyped-call]
         self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
@@ -236,6 +238,7 @@ class Daemon(Service):
             dice=self._rng,
             on_fatal=self._die,
             log_event=lambda text: logger.info("{text}", text=text),
+            turns=lambda: None if self._turns is None else self._turns.told(),
         )
         self._replica = Replica(self._config, self._node.id, self._store, world)
         self._peers_resource.putChild(b"stream", streams.resource)

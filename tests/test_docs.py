@@ -18,6 +18,7 @@ from ddbd.raft.types import Membership
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
 from ddbd.storage.directory import FORMAT, Identity, open_store
+from ddbd.turns import Turns
 from ddbd.web.app import Api
 from ddbd.web.problems import STATUSES
 
@@ -115,7 +116,8 @@ def real_status(folder: Path) -> list[dict[str, Any]]:
     store = open_store(folder, Identity(FORMAT, "c", "1", "", True), config.limits, founders=Membership.of(("1",)))
     clock, failed = Clock(), list[BaseException]()
     peers: Any = Nobody()
-    replica = Replica(config, "1", store, World(peers, peers, clock, random.Random(1), failed.append, lambda text: None))
+    turns = Turns(lambda *_: []).told
+    replica = Replica(config, "1", store, World(peers, peers, clock, random.Random(1), failed.append, lambda text: None, turns))
 
     def run() -> None:
         for _ in range(100):

@@ -21,6 +21,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "config": ("ddbd.errors", "ddbd.raft.types"),
     "listen": ("ddbd.errors",),
     "logsink": (),
+    "turns": (),
     "raft": (),
     "storage": ("ddbd.raft.types", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "cluster": ("ddbd.raft.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),

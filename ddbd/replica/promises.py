@@ -60,3 +60,4 @@ class World(NamedTuple):
     dice: Dice
     on_fatal: Callable[[BaseException], None]  # must end the process
     log_event: Callable[[str], None]  # one line that an operator may want to read
+    turns: Callable[[], dict[str, Any] | None] = lambda: None  # how long the reactor's turns take, for /status; None where nobody measures

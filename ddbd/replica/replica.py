@@ -185,7 +185,13 @@ class Replica:
         node = self.config.node(self.node_id)
         state_hash = tables.state_hash(tables.applied_index)
         return {
-            "node": {"id": self.node_id, "address": node.address, "role": self.role, "is_master": core.is_leader},
+            "node": {
+                "id": self.node_id,
+                "address": node.address,
+                "role": self.role,
+                "is_master": core.is_leader,
+                "reactor": self._world.turns(),
+            },
             "master": None if core.leader_id is None else self._address(core.leader_id),
             "term": core.term,
             "last_index": core.log.last_index,

@@ -1,0 +1,153 @@
+"""How long the reactor's turns take: a probe around its poll, and a bounded histogram of the last minute.
+
+A turn is what the reactor does between two polls: reading, parsing, voting, writing, syncing, applying, all on one thread. Meanwhile no
+heartbeat leaves and nobody is answered. Clocks are read before and after each poll: about a microsecond a turn, and nothing a request.
+
+* thread CPU: what this process itself did in the turn. Other processes and a slow disk do not count; it is the figure to hold small. (Its
+  clock takes a microsecond on some machines. It is read at most once a millisecond, so a turn is told with at most 1 ms too much.)
+* wall clock: what the others saw, with the waits for the disk and for the processor in it.
+
+`late` is by how much a poll outlasted the time that it was given: the machine was busy elsewhere, or another thread of this process had the
+interpreter.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from typing import Any
+
+STEPS = 16  # buckets from one power of two to the next: a value is told with at most 1/16 too much
+SHORT_SECONDS = 0.001  # turns shorter than this by the wall clock are only counted, and told as so long
+SLOTS = 6
+SLOT_SECONDS = 10.0  # so what is told is of the last 50 to 60 seconds
+
+
+def bucket_of(microseconds: int) -> int:
+    """The powers of two, each in STEPS; below STEPS the value itself."""
+    shift = max(0, microseconds.bit_length() - STEPS.bit_length())
+    return shift * STEPS + (microseconds >> shift)
+
+
+def bucket_end(bucket: int) -> int:
+    """The largest value in it, in microseconds."""
+    shift = max(0, bucket // STEPS - 1)
+    return ((bucket - shift * STEPS + 1) << shift) - 1
+
+
+class Histogram:
+    """Counts by bucket; the buckets are as many as there were different ones, at most some hundred."""
+
+    def __init__(self) -> None:
+        self.short = 0  # that took less than SHORT_SECONDS
+        self.counts: dict[int, int] = {}
+        self.max_seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        bucket = bucket_of(int(seconds * 1_000_000))
+        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        if seconds > self.max_seconds:
+            self.max_seconds = seconds
+
+    def merge(self, other: Histogram, short: int) -> None:
+        self.short += short
+        for bucket, count in other.counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        self.max_seconds = max(self.max_seconds, other.max_seconds)
+
+    def percentile(self, per_mille: int) -> float:
+        """Seconds that so many of a thousand do not exceed; 0 where there are none."""
+        left = -(-(self.short + sum(self.counts.values())) * per_mille // 1000) - self.short
+        if left <= 0:
+            return SHORT_SECONDS if self.short else 0.0
+        for bucket in sorted(self.counts):
+            left -= self.counts[bucket]
+            if left <= 0:
+                return min(bucket_end(bucket) / 1_000_000, self.max_seconds)
+        raise AssertionError("more asked for than there are")
+
+
+class _Slot:
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.short = 0
+        self.cpu, self.wall = Histogram(), Histogram()
+        self.late_max = 0.0
+
+
+class Turns:
+    """Polls, and measures what lies between two polls. `wall` and `cpu` are clocks in seconds."""
+
+    def __init__(
+        self, poll: Callable[..., Any], wall: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.thread_time
+    ) -> None:
+        self._poll, self._wall, self._cpu = poll, wall, cpu
+        self._slots = [_Slot(wall())]
+        self._wall_at = wall()  # at the end of the last poll
+        self._cpu_at, self._cpu_read_at = cpu(), self._wall_at
+
+    def poll(self, timeout: float = -1, *more: Any) -> Any:
+        """`timeout` in seconds, below 0 for none."""
+        began = self._wall()
+        slot = self._slots[-1]
+        if began - slot.began >= SLOT_SECONDS:
+            slot = self._next_slot(began)
+        wall = began - self._wall_at
+        if wall < SHORT_SECONDS:
+            slot.short += 1
+        else:
+            slot.wall.add(wall)
+            slot.cpu.add(self._cpu() - self._cpu_at)
+        try:
+            return self._poll(timeout, *more)
+        finally:
+            self._wall_at = ended = self._wall()
+            if ended - self._cpu_read_at >= SHORT_SECONDS:
+                self._cpu_at, self._cpu_read_at = self._cpu(), ended
+            if timeout >= 0 and ended - began - timeout > slot.late_max:
+                slot.late_max = ended - began - timeout
+
+    def _next_slot(self, now: float) -> _Slot:
+        self._slots.append(_Slot(now))
+        del self._slots[:-SLOTS]
+        return self._slots[-1]
+
+    def told(self) -> dict[str, Any]:
+        """For /status."""
+        now = self._wall()
+        cpu, wall, late_max = Histogram(), Histogram(), 0.0
+        for slot in self._slots:
+            if now - slot.began < SLOTS * SLOT_SECONDS:
+                cpu.merge(slot.cpu, slot.short)
+                wall.merge(slot.wall, slot.short)
+                late_max = max(late_max, slot.late_max)
+        found: dict[str, Any] = {"turns": cpu.short + sum(cpu.counts.values())}
+        for name, histogram in (("cpu", cpu), ("wall", wall)):
+            found[f"turn_{name}_ms_p99"] = _ms(histogram.percentile(990))
+            found[f"turn_{name}_ms_p999"] = _ms(histogram.percentile(999))
+            found[f"turn_{name}_ms_max"] = _ms(histogram.max_seconds)
+        found["late_ms_max"] = _ms(late_max)
+        return found
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+class _Poller:
+    """Stands where the reactor's poller stood; only `poll` takes another road."""
+
+    def __init__(self, poller: Any, turns: Turns) -> None:
+        self.poll = turns.poll
+        self.register, self.modify, self.unregister = poller.register, poller.modify, poller.unregister
+
+
+def probe(reactor: Any) -> Turns | None:
+    """Puts the probe into an epoll reactor; another one tells nothing: None."""
+    poller = getattr(reactor, "_poller", None)
+    if not isinstance(poller, select.epoll):
+        return None
+    turns = Turns(poller.poll)
+    reactor._poller = _Poller(poller, turns)
+    return turns

@@ -1,0 +1,121 @@
+"""How long turns take, with clocks that the test winds; and a real reactor's poller."""
+
+from __future__ import annotations
+
+import select
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ddbd.turns import SLOT_SECONDS, SLOTS, Histogram, Turns, bucket_end, bucket_of, probe
+
+
+class Loop:
+    """A reactor whose polls and turns take as long as they are told to."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+        self.asleep = 0.0
+        self.turns = Turns(self._poll, lambda: self.wall, lambda: self.cpu)
+
+    def _poll(self, timeout: float, *more: Any) -> tuple[float, Any]:
+        self.wall += self.asleep
+        return timeout, more
+
+    def turn(self, cpu: float, wall: float | None = None, asleep: float = 0.0, timeout: float = 1.0) -> None:
+        self.asleep = asleep
+        self.turns.poll(timeout, 1)
+        self.cpu += cpu
+        self.wall += cpu if wall is None else wall
+
+    def told(self) -> dict[str, Any]:
+        self.asleep = 0.0
+        self.turns.poll(0.0)
+        return self.turns.told()
+
+
+@pytest.mark.parametrize("value", [0, 1, 15, 16, 31, 32, 33, 1_000, 19_999, 20_000, 123_456, 10**9])
+def test_bucket_ends_at_most_a_sixteenth_above_what_is_in_it(value: int) -> None:
+    end = bucket_end(bucket_of(value))
+    assert value <= end <= value + value // 16
+    assert bucket_of(end + 1) == bucket_of(end) + 1
+
+
+def test_percentile_of_nothing_is_nothing() -> None:
+    assert Histogram().percentile(999) == 0.0
+
+
+def test_one_long_turn_of_a_thousand_is_the_longest_and_not_the_percentile() -> None:
+    loop = Loop()
+    for _ in range(998):
+        loop.turn(0.0001)
+    loop.turn(0.050, wall=0.090)
+    told = loop.told()
+    assert told["turns"] == 1000, "with the one before the first poll"
+    assert (told["turn_cpu_ms_p999"], told["turn_wall_ms_p999"]) == (1.0, 1.0)
+    assert 50 <= told["turn_cpu_ms_max"] <= 51
+    assert told["turn_wall_ms_max"] == 90.0
+
+
+def test_two_long_turns_of_a_thousand_are_seen_in_the_percentile() -> None:
+    loop = Loop()
+    for _ in range(997):
+        loop.turn(0.0001)
+    loop.turn(0.030)
+    loop.turn(0.050)
+    told = loop.told()
+    assert told["turn_cpu_ms_p99"] == 1.0
+    assert 30 <= told["turn_cpu_ms_p999"] <= 32
+
+
+def test_a_turn_is_told_with_at_most_a_millisecond_of_the_turns_before_it() -> None:
+    loop = Loop()
+    for _ in range(100):
+        loop.turn(0.0009)
+        loop.turn(0.005)
+    assert 5 <= loop.told()["turn_cpu_ms_max"] < 6
+
+
+def test_waiting_for_the_disk_is_wall_clock_only() -> None:
+    loop = Loop()
+    loop.turn(0.002, wall=0.080)
+    told = loop.told()
+    assert (told["turn_cpu_ms_max"], told["turn_wall_ms_max"]) == (2.0, 80.0)
+
+
+def test_sleep_is_no_turn_and_too_much_of_it_is_late() -> None:
+    loop = Loop()
+    loop.turn(0.0, asleep=0.4, timeout=0.5)
+    loop.turn(0.0, asleep=0.525, timeout=0.5)
+    loop.turn(0.0, asleep=5.0, timeout=-1.0)
+    told = loop.told()
+    assert (told["turn_wall_ms_max"], told["late_ms_max"]) == (0.0, 25.0)
+
+
+def test_what_is_older_than_a_minute_is_forgotten() -> None:
+    loop = Loop()
+    loop.turn(0.5)
+    for _ in range(SLOTS):
+        loop.turn(0.001, asleep=SLOT_SECONDS)
+    told = loop.told()
+    assert told["turn_cpu_ms_max"] < 3
+    assert told["turns"] <= SLOTS + 1
+    loop.turn(0.0, asleep=3_600.0, timeout=-1.0)
+    assert loop.turns.told() == dict.fromkeys(told, 0)
+
+
+def test_the_probe_stands_in_an_epoll_reactor_and_the_poller_goes_on_working() -> None:
+    poller = select.epoll()
+    reactor = SimpleNamespace(_poller=poller)
+    turns = probe(reactor)
+    assert turns is not None
+    with open("/dev/null") as readable, pytest.raises(PermissionError):
+        reactor._poller.register(readable.fileno(), select.EPOLLIN)
+    assert reactor._poller.poll(0.0, 1) == []
+    assert turns.told()["turns"] == 1
+    poller.close()
+
+
+def test_another_reactor_tells_nothing() -> None:
+    assert probe(SimpleNamespace()) is None
