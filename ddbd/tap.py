@@ -238,6 +238,7 @@ class Daemon(Service):
             dice=self._rng,
             on_fatal=self._die,
             log_event=lambda text: logger.info("{text}", text=text),
+            turn_seconds=lambda: 0.0 if self._turns is None else self._turns.age(),
             turns=lambda: None if self._turns is None else self._turns.told(),
         )
         self._replica = Replica(self._config, self._node.id, self._store, world)

@@ -108,6 +108,10 @@ class Turns:
             if timeout >= 0 and ended - began - timeout > slot.late_max:
                 slot.late_max = ended - began - timeout
 
+    def age(self) -> float:
+        """Seconds of the turn that is under way."""
+        return self._wall() - self._wall_at
+
     def _next_slot(self, now: float) -> _Slot:
         self._slots.append(_Slot(now))
         del self._slots[:-SLOTS]

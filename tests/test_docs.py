@@ -116,8 +116,10 @@ def real_status(folder: Path) -> list[dict[str, Any]]:
     store = open_store(folder, Identity(FORMAT, "c", "1", "", True), config.limits, founders=Membership.of(("1",)))
     clock, failed = Clock(), list[BaseException]()
     peers: Any = Nobody()
-    turns = Turns(lambda *_: []).told
-    replica = Replica(config, "1", store, World(peers, peers, clock, random.Random(1), failed.append, lambda text: None, turns))
+    turns = Turns(lambda *_: [])
+    replica = Replica(
+        config, "1", store, World(peers, peers, clock, random.Random(1), failed.append, lambda text: None, turns.age, turns.told)
+    )
 
     def run() -> None:
         for _ in range(100):

@@ -103,6 +103,7 @@ class Raft:
         self.commit_index = max(applied_index, min(hard_state.commit, log.last_index))  # <= last_index; never goes back
         self.applied_index = applied_index  # <= commit_index; what the driver has applied
         self.handed_index = applied_index  # applied_index <= handed_index <= min(commit_index, saved_index)
+        self.is_held = False  # set by the driver: nothing is handed out to be applied for now
         self.role = Role.FOLLOWER
         self.leader_id: NodeId | None = None
         self.lost_leader_id: NodeId | None = None  # the last one; it does not count in the order of candidates
@@ -331,12 +332,17 @@ class Raft:
     def _take_committed(self) -> tuple[Entry, ...]:
         """Up to min(commit_index, saved_index), so that a power cut never leaves the tables ahead of the log."""
         last = min(self.commit_index, self.log.saved_index)
-        if self.is_frozen or self.pending_snapshot is not None or last <= self.handed_index:
+        if not self._has_committed():
             return ()
         high = min(last, self.handed_index + self.config.apply_entries_max) + 1
         entries = self.log.entries(self.handed_index + 1, high, self.config.apply_bytes_max)
         self.handed_index = entries[-1].index
         return tuple(entries)
+
+    def _has_committed(self) -> bool:
+        if self.is_held or self.is_frozen or self.pending_snapshot is not None:
+            return False
+        return min(self.commit_index, self.log.saved_index) > self.handed_index
 
     def saved(self) -> None:
         """The save of the last ready that must_save is on disk."""
@@ -359,7 +365,7 @@ class Raft:
         """Whether another `ready` would hand out something without further input."""
         if self._messages or self._reads or self.snapshots_wanted:
             return True
-        if not self.is_frozen and self.pending_snapshot is None and min(self.commit_index, self.log.saved_index) > self.handed_index:
+        if self._has_committed():
             return True
         if self._saving is not None:
             return False

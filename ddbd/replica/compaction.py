@@ -40,6 +40,7 @@ class Compaction:
         self._is_under_way = False
         self._durable_index = durable.index
         self.compact()
+        self._driver.wake()  # what was held back may be applied
 
     def compact(self) -> None:
         """Between two saves. On a slow disk one is nearly always under way, so the driver asks after each of them."""

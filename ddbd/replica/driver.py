@@ -31,7 +31,12 @@ from ddbd.replica.reads import Reads
 from ddbd.replica.seeding import Seeding
 from ddbd.storage import Store
 
-READIES_MAX = 16  # in one turn; then the reactor serves others before the next one
+# What one turn may do; then the reactor serves others before the next one.
+READIES_MAX = 16
+TURN_SECONDS = 0.005  # after which no other Ready is begun
+LONG_TURN_SECONDS = 0.010  # of the reactor, before this driver's part: then applying has the next one
+APPLY_ENTRIES_MAX = 300  # of one Ready
+APPLY_BYTES_MAX = 64 * 1024  # likewise, unless one entry alone is larger: hundreds of rows, some 5 ms
 
 
 def raft_config(config: Config, node_id: NodeId, life: str) -> RaftConfig:
@@ -52,6 +57,8 @@ def raft_config(config: Config, node_id: NodeId, life: str) -> RaftConfig:
         failback_ticks_max=ticks(timing.failback_quiet_ms_max),
         append_bytes_max=limits.append_bytes_max,
         append_messages_max=limits.append_messages_max,
+        apply_entries_max=APPLY_ENTRIES_MAX,
+        apply_bytes_max=APPLY_BYTES_MAX,
         inflight_bytes_max=max(1, limits.peer_queue_bytes_max // 8),  # what the queue has to drop is sent again
         reads_max=limits.reads_open_max * len(config.nodes),
     )
@@ -97,6 +104,7 @@ class Driver:
         self._known_leader: tuple[NodeId | None, int] = (None, 0)
         self._is_stream_new = False
         self._ticks = 0
+        self._is_put_off = False
         self.on_leader: Callable[[], None] = lambda: None  # called after each turn in which the leader changed
 
     # What comes in.
@@ -182,14 +190,26 @@ class Driver:
         self.seeding.install()
         self._notice_leader(now)
         self._send_own(now)
+        self.core.is_held = self._holds()
         for _ in range(READIES_MAX):
             self._handle(self.core.ready())
             if self.is_stopped or not self.core.has_more():
                 break
+            if self.world.clock.seconds() - now >= TURN_SECONDS:
+                self.wake()
+                break
         else:
             self.wake()
-        if not self.is_stopped:
-            self.world.peers.flush()
+        if self.is_stopped:
+            return
+        self.world.peers.flush()
+        if self._is_put_off:
+            self.wake()
+
+    def _holds(self) -> bool:
+        """Whether this turn applies nothing: a checkpoint is being ended, or clients' large requests took long in it (but never twice)."""
+        self._is_put_off = not self._is_put_off and self.world.turn_seconds() >= LONG_TURN_SECONDS
+        return self._is_put_off or self.store.tables.holds_writes
 
     def _notice_leader(self, now: float) -> None:
         """After a change of leader or stream, what was sent before may be lost: it goes again."""

@@ -60,4 +60,5 @@ class World(NamedTuple):
     dice: Dice
     on_fatal: Callable[[BaseException], None]  # must end the process
     log_event: Callable[[str], None]  # one line that an operator may want to read
+    turn_seconds: Callable[[], float] = lambda: 0.0  # how long the reactor's turn has lasted
     turns: Callable[[], dict[str, Any] | None] = lambda: None  # how long the reactor's turns take, for /status; None where nobody measures

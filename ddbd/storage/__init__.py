@@ -132,6 +132,10 @@ class Tables(Protocol):
     def apply(self, entries: Sequence[Entry]) -> list[Applied]:
         """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others."""
 
+    @property
+    def holds_writes(self) -> bool:
+        """A checkpoint is being ended, so `apply` must wait. It has an end before that checkpoint fires."""
+
     def table(self, db: str | None, name: str) -> TableInfo:
         """Raises Refused: no_database, database_not_found, table_not_found."""
 

@@ -1,9 +1,10 @@
 """Checkpoints and snapshots: the long work beside the writes, each on a connection and a thread of its own.
 
 A checkpoint copies the WAL into the file and syncs both. A PASSIVE pass in a thread never catches up with steady writes (measured: the WAL
-grew to 2 GB in 8 s), so the thread does most of it and the writer the small rest between two batches. The durable place is the applied
-one as read just before the writer's pass, and only if that pass finished; where a scan's read transaction kept frames back, the older
-place stands. SQLite syncs the WAL before it copies, and the file before it lets the WAL be written anew, so a power cut in between loses
+grew to 2 GB in 8 s), so the thread does most of it and the writer the small rest between two batches. On a slow disk the syncs of that rest,
+some five, would hold up the reactor for longer than an election timeout: there the thread does it as well, and nothing is applied meanwhile.
+The durable place is the applied one as read just before that last pass, and only if it finished; where a scan's read transaction kept frames
+back, the older place stands. SQLite syncs the WAL before it copies, and the file before it lets the WAL be written anew, so a power cut in between loses
 nothing. The WAL is sealed first (see `seal`): what was copied must not be lost from it by a flipped bit either.
 
 A snapshot is SQLite's online backup in one step: one instant, one long C call, writers go on. Its place is read from the copy itself.
@@ -34,6 +35,7 @@ from ddbd.storage.sqlite_backend import read_progress
 from ddbd.storage.threads import Threads
 
 REST_FRAMES_MAX = 256  # 1 MiB: what the writer may finish between two batches
+SLOW_SECONDS = 0.010  # of a seal; in a thread of a busy node it takes some milliseconds on any disk
 PASSES_MAX = 4
 DIGEST_BYTES = 32
 PIECE_BYTES = 4 * 1024 * 1024
@@ -63,6 +65,7 @@ class Checkpoints:
         self._waiting: list[Deferred[SnapshotMeta]] | None = None  # None: none under way
         self.durable: SnapshotMeta | None = None  # None: not known yet in this run
         self.closed = False
+        self.is_ending = False  # in a thread: nothing may be written
 
     def run(self) -> Deferred[SnapshotMeta]:
         """One at a time: whoever comes while one is under way gets the result of that one."""
@@ -85,7 +88,10 @@ class Checkpoints:
             if self.closed or left <= REST_FRAMES_MAX:
                 break
         if not self.closed and left <= REST_FRAMES_MAX:
-            self._finish()
+            if self._seal.sync_seconds >= SLOW_SECONDS:
+                await self._finish_in_thread()
+            else:
+                self._finish()
         return self.durable if self.durable is not None else SnapshotMeta(0, 0, 0, Membership(()))
 
     def _in_thread(self) -> int:
@@ -106,6 +112,16 @@ class Checkpoints:
             return
         except apsw.Error as error:
             raise as_fatal(self._path, error) from error
+        if left == 0:
+            self.durable = place
+
+    async def _finish_in_thread(self) -> None:
+        place = self._place()
+        self.is_ending = True
+        try:
+            left = await self._threads.defer(self._in_thread)
+        finally:
+            self.is_ending = False
         if left == 0:
             self.durable = place
 

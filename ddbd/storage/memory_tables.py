@@ -193,6 +193,8 @@ class MemoryScan:
 class MemoryTables:
     """`storage.Tables`."""
 
+    holds_writes = False
+
     def __init__(
         self,
         limits: Limits,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from ddbd.errors import Corrupt, StorageFailed
-from ddbd.storage.disk import RealDisk, write_atomically
+from ddbd.storage.disk import Disk, RealDisk, write_atomically
 
 NAME = "sealed"
 HEADER_BYTES = 32  # of the WAL; the frames follow, each with a head of its own before the page
@@ -39,9 +40,12 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
 class WalSeal:
     """`wal` is the WAL's path; the seal stands beside it. Extending one reads only what was added since."""
 
-    def __init__(self, wal: str) -> None:
+    def __init__(self, wal: str, disk: Disk | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._disk = disk or RealDisk()
+        self._clock = clock
         self._wal = wal
         self._sealed = Sealed(b"", 0, 0)
+        self.sync_seconds = 0.0  # what the small file took to be on the disk: two syncs and their like
 
     def extend(self, count_frames: Callable[[], int]) -> bool:
         """Seals all frames that are there now. False where SQLite just began the WAL anew: nothing is sealed then, try later.
@@ -74,7 +78,9 @@ class WalSeal:
         self._sealed = Sealed(header, size, crc)
         data = msgspec.msgpack.encode(self._sealed)
         folder = str(Path(self._wal).parent)
-        write_atomically(RealDisk(), folder, NAME, zlib.crc32(data).to_bytes(_CRC_BYTES, "little") + data)
+        began = self._clock()
+        write_atomically(self._disk, folder, NAME, zlib.crc32(data).to_bytes(_CRC_BYTES, "little") + data)
+        self.sync_seconds = self._clock() - began
         return True
 
 

@@ -83,7 +83,13 @@ class SqliteTables:
     def apply(self, entries: Sequence[Entry]) -> list[Applied]:
         """See `storage.Tables`. Raises StorageFailed or Corrupt, then and ever after."""
         self._check()
+        assert not self._checkpoints.is_ending, "applied while a thread ends a checkpoint"
         return self._guarded(lambda: self._machine.apply(entries))  # type: ignore[no-any-return]
+
+    @property
+    def holds_writes(self) -> bool:
+        """See `storage.Tables`."""
+        return self._checkpoints.is_ending
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
         try:

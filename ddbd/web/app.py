@@ -237,7 +237,8 @@ class Api:
     async def _load(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], LOAD)
         key = _idempotency_key(request, self._limits)
-        return json_reply(await load(self.backend, self._ids, request, parameters, load_type(_content_types(request)) or b"", key))
+        content_type = load_type(_content_types(request)) or b""
+        return json_reply(await load(self.backend, self._clock, self._ids, request, parameters, content_type, key))
 
     # Fields of each reply, and errors.
 

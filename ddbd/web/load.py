@@ -6,7 +6,8 @@ upsert the later one wins). The same body is therefore cut the same way each tim
 (key, its number) and fingerprinted by its own bytes: sent again, what is done is passed over and the rest goes on.
 
 The first row that is refused ends the load. Its slice is not done, the ones before it are; the problem says all three numbers. While a
-slice is on its way the client is held back, so at most one slice and one chunk are in memory.
+slice is on its way the client is held back, so at most one slice and one chunk are in memory. Rows are read for PARSE_SECONDS at a stretch,
+and never in the reactor's turn that applied the slice before them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from ddbd.commands import Answer, Insert
 from ddbd.errors import DdbError, Refused
@@ -28,6 +31,7 @@ from ddbd.web.shape import check_name
 LOAD = frozenset({"table", "db", "upsert", "timeout"})
 SLICE_ROWS = 1_000
 SLICE_BYTES = 256 * 1024
+PARSE_SECONDS = 0.004
 
 
 class LoadStopped(DdbError):
@@ -52,8 +56,12 @@ class _Whole:
 class Loader:
     """`key` is empty without an Idempotency-Key."""
 
-    def __init__(self, backend: Backend, info: TableInfo, insert: Insert, timeout_seconds: float, key: str, scope: bytes) -> None:
+    def __init__(
+        self, backend: Backend, clock: IReactorTime, info: TableInfo, insert: Insert, timeout_seconds: float, key: str, scope: bytes
+    ) -> None:
         self._backend = backend
+        self._clock = clock
+        self._until = 0.0  # then it is the others' turn
         self._info = info
         self._insert = insert  # with the rows left out
         self._timeout_seconds = timeout_seconds
@@ -76,6 +84,16 @@ class Loader:
         self._slice.append(record)
         self._slice_ids.add(record.row_id)
         self._slice_bytes += size
+        if self._clock.seconds() >= self._until:
+            await self.rest()
+
+    def begin(self) -> None:
+        self._until = self._clock.seconds() + PARSE_SECONDS
+
+    async def rest(self) -> None:
+        """Lets the reactor go round once."""
+        await deferLater(self._clock, 0)
+        self.begin()
 
     async def flush(self) -> None:
         """Commits what was gathered."""
@@ -95,6 +113,7 @@ class Loader:
         self.slices += 1
         self.index = answer.body.get("index", self.index)
         self._slice, self._slice_ids, self._slice_bytes = [], set(), 0
+        self._until = self._clock.seconds()  # what applied them was long enough
 
     def progress(self) -> dict[str, Any]:
         return {"rows": self.rows, "slices": self.slices, "index": self.index}
@@ -113,8 +132,8 @@ class Loader:
 
 
 async def load(
-    backend: Backend, ids: RowIds, request: Any, parameters: Parameters, content_type: bytes, key: str
-) -> dict[str, Any]:  # fmt: skip
+    backend: Backend, clock: IReactorTime, ids: RowIds, request: Any, parameters: Parameters, content_type: bytes, key: str
+) -> dict[str, Any]:
     """What the reply says. Raises LoadStopped, and before the first row whatever a read does."""
     limits = backend.config.limits
     timeout_seconds = parameters.timeout_seconds(limits.timeout_seconds_max)
@@ -124,11 +143,12 @@ async def load(
     info = backend.tables.table(insert.db, insert.table)
     insert = Insert(info.db, info.name, (), upsert, single=False)  # all slices into one table, whatever becomes the default meanwhile
     scope = fingerprint_of(request.method, *request.uri.partition(b"?"), content_type)
-    loader = Loader(backend, info, insert, timeout_seconds, key, scope)
+    loader = Loader(backend, clock, info, insert, timeout_seconds, key, scope)
     records = records_of(content_type, info, limits, ids)
     body = getattr(request, "load", None) or _Whole(request.content)
     try:
         while chunk := await body.read():
+            loader.begin()
             for record in records.feed(chunk):
                 await loader.add(record)
         for record in records.end():

@@ -113,6 +113,25 @@ def test_nothing_is_cut_while_the_checkpoint_has_not_ended(trio: Cluster) -> Non
     assert trio.nodes["1"].core.log.base.index == durable - SMALL.log_tail_entries
 
 
+def test_nothing_is_applied_while_a_checkpoint_is_being_ended_and_the_leader_goes_on_leading(trio: Cluster) -> None:
+    leader = trio.nodes["1"]
+    slow, term = tables(leader), leader.core.term
+    slow.is_slow = True
+    fill(trio, leader, SMALL.checkpoint_entries + 1)
+    trio.until(lambda: slow.open)
+    slow.holds_writes = True
+    before = slow.applied_index
+    written = leader.insert("late", timeout=60.0)
+    trio.run(3 * trio.config.timing.election_timeout_ms / 1000)
+    assert (slow.applied_index, written.is_done) == (before, False)
+    assert tables(trio.nodes["2"]).applied_index > before
+    assert (leader.core.is_leader, leader.core.term) == (True, term)
+    slow.holds_writes = False
+    slow.end()
+    trio.clock.advance(0)
+    assert written.is_done
+
+
 def test_the_log_is_cut_although_a_save_is_under_way_whenever_one_looks() -> None:
     """On a busy slow disk the next save begins as soon as the last one ends."""
 

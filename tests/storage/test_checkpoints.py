@@ -10,18 +10,22 @@ from pathlib import Path
 import apsw
 import msgspec
 import pytest
-from storage_kit import SMALL, Client, fired, results
+from storage_kit import SMALL, Client, entry, fired, results
 from test_log import HandThreads
 from test_store_faults import files_of_at_most
 from test_tables import Time
 from test_tables_disk import load, opened
 
 from ddbd.errors import Corrupt, StorageFailed, Unavailable
+from ddbd.raft.types import EntryKind
 from ddbd.storage import Query
 from ddbd.storage.backend import FORMAT, Progress
+from ddbd.storage.disk import RealDisk
+from ddbd.storage.machine import Machine
 from ddbd.storage.maintenance import Checkpoints, make_snapshot
 from ddbd.storage.seal import NAME, WalSeal, check_seal
 from ddbd.storage.sqlite import connect
+from ddbd.storage.sqlite_backend import SqliteBackend
 from ddbd.storage.tables import SqliteTables
 from ddbd.storage.threads import InlineThreads
 
@@ -93,6 +97,56 @@ def test_writers_part_gives_way_to_another_checkpoint_too(tmp_path: Path) -> Non
     left = call()
     while_another_checkpoints(tables.path, lambda: waiting.callback(left))
     assert [place.index for place in told] == [0]
+    tables.close()
+
+
+class SlowDisk(RealDisk):
+    """Each sync of a folder, as the last step of a seal, takes so many seconds of `clock`."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sync_seconds = 0.0
+
+    def sync_dir(self, path: str) -> None:
+        self.now += self.sync_seconds
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("sync_seconds", "is_in_thread"), [(0.001, False), (0.090, True)])
+def test_a_checkpoint_on_a_slow_disk_is_ended_in_a_thread_while_nothing_is_applied(
+    tmp_path: Path, sync_seconds: float, is_in_thread: bool
+) -> None:
+    disk, threads = SlowDisk(), HandThreads()
+    disk.sync_seconds = sync_seconds
+    backend = SqliteBackend(f"{tmp_path}/t.db")
+    machine = Machine(backend, SMALL)
+    seal = WalSeal(f"{backend.path}-wal", disk, disk.clock)
+    checkpoints = Checkpoints(backend.path, backend.connection, threads, machine.place, seal)
+    machine.apply([entry(index, data=b"", kind=EntryKind.EMPTY) for index in range(1, 20)])
+    told = results(checkpoints.run())
+    machine.apply([entry(index, data=b"", kind=EntryKind.EMPTY) for index in range(20, 40)])
+    assert not checkpoints.is_ending
+    threads.work()
+    assert checkpoints.is_ending == is_in_thread == bool(threads.calls)
+    if is_in_thread:
+        threads.work()
+    assert not checkpoints.is_ending
+    assert [place.index for place in told] == [39]
+    checkpoints.close(is_sound=False)
+    backend.close()
+
+
+def test_tables_say_that_they_hold_writes_and_take_none(tmp_path: Path) -> None:
+    tables, _ = by_hand(tmp_path)
+    client = Client(tables).start()
+    assert not tables.holds_writes
+    tables._checkpoints.is_ending = True
+    assert tables.holds_writes
+    with pytest.raises(AssertionError, match="a thread ends a checkpoint"):
+        client.insert("1", {})
+    tables._checkpoints.is_ending = False
     tables.close()
 
 

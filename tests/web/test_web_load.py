@@ -114,6 +114,7 @@ def test_a_load_is_longer_than_any_body(node: Node) -> None:
     for _ in range(3_000):
         connection.send(b"%x\r\n%s\r\n" % (len(piece), piece))
     connection.send(b"0\r\n\r\n")
+    node.clock.advance(0)
     assert connection.response().json["rows"] == 3_000
     assert max(len(command.rows) for command in node.twin.commands if hasattr(command, "rows")) <= 1_000
 
@@ -128,6 +129,8 @@ def test_the_client_is_held_back_while_a_slice_is_committed(node: Node) -> None:
     assert connection.out == b""
     node.twin.holding = False
     node.twin.held.pop().callback(node.twin.propose(node.twin.commands[-1], 1).result)
+    assert connection.wire.producerState == "paused", "what comes next is read in a turn of its own"
+    node.clock.turn()
     assert connection.wire.producerState == "producing"
     connection.send(b"0\r\n\r\n")
     assert connection.response().json["rows"] == 1_500
@@ -225,6 +228,7 @@ def test_a_load_that_loses_the_leader_says_how_far_it_came(node: Node, error: An
     connection.send(chunked(many(1_500)).removesuffix(b"0\r\n\r\n"))
     node.twin.errors["propose"] = error
     connection.send(b"0\r\n\r\n")
+    node.clock.advance(0)
     reply = connection.response()
     assert (reply.code, reply.json["rows"], reply.json["slices"]) == (error.code, 1_000, 1)
 
