@@ -34,7 +34,7 @@ from ddbd.storage import Store
 # What one turn may do; then the reactor serves others before the next one.
 READIES_MAX = 16
 TURN_SECONDS = 0.005  # after which no other Ready is begun
-LONG_TURN_SECONDS = 0.010  # of the reactor, before this driver's part: then applying has the next one
+LONG_TURN_SECONDS = 0.006  # of the reactor, before this driver's part: then applying has the next one
 APPLY_ENTRIES_MAX = 300  # of one Ready
 APPLY_BYTES_MAX = 64 * 1024  # likewise, unless one entry alone is larger: hundreds of rows, some 5 ms
 

@@ -1,11 +1,11 @@
 """Checkpoints and snapshots: the long work beside the writes, each on a connection and a thread of its own.
 
 A checkpoint copies the WAL into the file and syncs both. A PASSIVE pass in a thread never catches up with steady writes (measured: the WAL
-grew to 2 GB in 8 s), so the thread does most of it and the writer the small rest between two batches. On a slow disk the syncs of that rest,
-some five, would hold up the reactor for longer than an election timeout: there the thread does it as well, and nothing is applied meanwhile.
-The durable place is the applied one as read just before that last pass, and only if it finished; where a scan's read transaction kept frames
-back, the older place stands. SQLite syncs the WAL before it copies, and the file before it lets the WAL be written anew, so a power cut in between loses
-nothing. The WAL is sealed first (see `seal`): what was copied must not be lost from it by a flipped bit either.
+grew to 2 GB in 8 s), so the thread does most of it and the writer the small rest between two batches. On a slow disk the syncs of that
+rest, some five, would hold up the reactor for longer than an election timeout: there the thread does it, and nothing is applied meanwhile.
+The durable place is the applied one as read just before that last pass, and only if it finished; where a scan's read transaction kept
+frames back, the older place stands. SQLite syncs the WAL before it copies, and the file before it lets the WAL be written anew, so a power
+cut in between loses nothing. The WAL is sealed first (see `seal`): what was copied must not be lost from it by a flipped bit either.
 
 A snapshot is SQLite's online backup in one step: one instant, one long C call, writers go on. Its place is read from the copy itself.
 Not `VACUUM INTO`, which was tried: cksumvfs learns from a file's first page that the file has checksums, and VACUUM writes that page last.

@@ -44,7 +44,7 @@ def test_status_of_the_leader_has_the_shape_of_the_contract(trio: Cluster) -> No
     trio.run(0.5)
     status = trio.nodes["1"].replica.status()
     assert set(status) >= CONTRACT_KEYS
-    assert status["node"] == {"id": "1", "address": "localhost:8080", "role": "leader", "is_master": True}
+    assert status["node"] == {"id": "1", "address": "localhost:8080", "role": "leader", "is_master": True, "reactor": None}
     assert status["master"] == {"id": "1", "address": "localhost:8080"}
     assert status["default_database"] == "d"
     assert status["databases"] == [{"name": "d", "tables": [{"name": "t", "columns": ["v"], "row_count": 2}]}]
