@@ -43,17 +43,22 @@ class LogState:
 
     def add(self, entry: Entry, position: int, length: int) -> None:
         """Appends the entry, or replaces the one at its index and all behind. Raises Corrupt when there would be a gap."""
-        if not self.base.index < entry.index <= self.last_index + 1:
-            raise Corrupt(f"the log has entry {entry.index} where {self.base.index + 1} to {self.last_index + 1} can follow")
-        if entry.index <= self.last_index:
-            self.truncate(entry.index)
-        if entry.term < self.term(entry.index - 1):
-            raise Corrupt(f"the log's term goes back from {self.term(entry.index - 1)} to {entry.term} at entry {entry.index}")
-        self.positions.append(position)
-        self.lengths.append(length)
-        self.terms.append(entry.term)
+        self.place(entry.index, entry.term, position, length)
         if entry.kind is EntryKind.MEMBERSHIP:
             self.memberships.append((entry.index, Membership.from_bytes(entry.data)))
+
+    def place(self, index: int, term: int, position: int, length: int) -> None:
+        """As `add`, where the entry is no membership."""
+        before = index - self.base.index - 1  # so many entries
+        if not 0 <= before <= len(self.positions):
+            raise Corrupt(f"the log has entry {index} where {self.base.index + 1} to {self.last_index + 1} can follow")
+        if before < len(self.positions):
+            self.truncate(index)
+        if term < (self.terms[-1] if before else self.base.term):
+            raise Corrupt(f"the log's term goes back from {self.term(index - 1)} to {term} at entry {index}")
+        self.positions.append(position)
+        self.lengths.append(length)
+        self.terms.append(term)
 
     def truncate(self, index: int) -> None:
         """Forgets the entries from `index` on."""

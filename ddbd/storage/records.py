@@ -46,7 +46,7 @@ class Record(NamedTuple):
     batch: int
     start: int
     end: int
-    payload: bytes
+    payload: memoryview  # of what was parsed: nothing is copied where a log of a hundred thousand entries is read through
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
@@ -105,7 +105,14 @@ def parse(data: bytes | memoryview, start: int, salt: int) -> Record | None:
     view = memoryview(data)
     if zlib.crc32(view[start + 8 : end], zlib.crc32(view[start : start + 4], salt)) != crc:
         return None
-    return Record(kind, bool(flags & FINAL), crc, prev, batch, start, end, bytes(view[start + HEAD_BYTES : end]))
+    return Record(kind, bool(flags & FINAL), crc, prev, batch, start, end, view[start + HEAD_BYTES : end])
+
+
+def size_at(data: bytes, start: int) -> int:
+    """What the record there says of its length; 0 where none begins."""
+    if len(data) - start < HEAD_BYTES or data[start : start + 2] != MAGIC:
+        return 0
+    return HEAD_BYTES + int(_FRONT.unpack_from(data, start)[4])
 
 
 _header_encoder = msgspec.msgpack.Encoder()
@@ -117,7 +124,7 @@ def encode_header(header: Header) -> bytes:
     return _header_encoder.encode(header)
 
 
-def decode_header(payload: bytes) -> Header:
+def decode_header(payload: bytes | memoryview) -> Header:
     """Raises Corrupt for what a good crc and a known format cannot be."""
     try:
         number_format = msgspec.msgpack.decode(payload)[0]
@@ -132,7 +139,7 @@ def encode_hard_state(state: HardState) -> bytes:
     return _header_encoder.encode((state.term, state.vote, state.commit))
 
 
-def decode_hard_state(payload: bytes) -> HardState:
+def decode_hard_state(payload: bytes | memoryview) -> HardState:
     return HardState(*_hard_decoder.decode(payload))
 
 
@@ -140,9 +147,15 @@ def encode_entry(entry: Entry) -> bytes:
     return _ENTRY.pack(entry.index, entry.term, entry.stamp, entry.kind) + entry.data
 
 
-def decode_entry(payload: bytes) -> Entry:
+def decode_entry(payload: bytes | memoryview) -> Entry:
     index, term, stamp, kind = _ENTRY.unpack_from(payload)
-    return Entry(index, term, stamp, EntryKind(kind), payload[_ENTRY.size :])
+    return Entry(index, term, stamp, EntryKind(kind), bytes(payload[_ENTRY.size :]))
+
+
+def place_of(payload: memoryview) -> tuple[int, int, int]:
+    """(index, term, kind) of an entry."""
+    index, term, _, kind = _ENTRY.unpack_from(payload)
+    return index, term, kind
 
 
 def judge_tail(data: bytes, start: int, batch: int, salt: int) -> str | None:

@@ -15,11 +15,14 @@ import re
 from typing import NamedTuple
 
 from ddbd.errors import Corrupt
+from ddbd.raft.types import EntryKind
 from ddbd.storage import records
 from ddbd.storage.disk import Disk, DiskFile
 from ddbd.storage.logstate import OFFSET_BITS, LogState
 
 HEADER_BYTES_MAX = 64 * 1024  # far above a header with the longest membership
+PIECE_BYTES = 1024 * 1024
+_ZEROS = bytes(PIECE_BYTES)
 
 _NAME = re.compile(r"(\d{16})\.seg")
 
@@ -44,6 +47,37 @@ class Tail(NamedTuple):
     torn_bytes: int  # behind `offset`, to be cut
 
 
+class Window:
+    """A segment's file, read in pieces: whole, it would be so much memory that is touched for the first time, which takes longer."""
+
+    def __init__(self, file: DiskFile) -> None:
+        self._file = file
+        self.size = file.size()
+        self.start = 0  # where the piece lies in the file
+        self._piece = file.read(0, PIECE_BYTES)
+
+    def record(self, offset: int, salt: int) -> records.Record | None:
+        """Its places are counted from `start`."""
+        found = records.parse(self._piece, offset - self.start, salt)
+        if found is None and offset > self.start and self.start + len(self._piece) < self.size:
+            self.start, self._piece = offset, self._file.read(offset, PIECE_BYTES)
+            found = records.parse(self._piece, 0, salt)
+        size = records.size_at(self._piece, offset - self.start) if found is None else 0
+        if PIECE_BYTES < size <= self.size - offset:
+            self.start, self._piece = offset, self._file.read(offset, size)
+            found = records.parse(self._piece, 0, salt)
+        return found
+
+    def bytes_from(self, offset: int) -> int:
+        """How many bytes from there to the last one that is no zero."""
+        last = offset
+        for start in range(offset, self.size, PIECE_BYTES):
+            piece = self._file.read(start, PIECE_BYTES)
+            if piece != _ZEROS and (kept := piece.rstrip(b"\0")):
+                last = start + len(kept)
+        return last - offset
+
+
 class Replay:
     """Reads segment after segment into `state`."""
 
@@ -53,22 +87,22 @@ class Replay:
         self.tail = Tail(0, 0, 0, True, 0)
 
     def segment(self, name: str, number: int, file: DiskFile, newest: bool) -> None:
-        data = file.read(0, file.size())
-        header, record = _header(name, number, data)
+        header, record = _header(name, number, file.read(0, HEADER_BYTES_MAX))
+        window = Window(file)
         self.segments.append(Segment(number, file, header))
         self._follow(name, header, record)
         offset, crc, batch, final = record.end, record.crc, record.batch, True
-        while (found := records.parse(data, offset, header.salt)) is not None:
+        while (found := window.record(offset, header.salt)) is not None:
             if found.prev != crc or found.batch != (batch + 1 if final else batch):
                 raise Corrupt(f"log {name}: the record at byte {offset} does not follow the one before it")
-            self._take(name, number, found)
-            offset, crc, batch, final = found.end, found.crc, found.batch, found.final
-        torn_bytes = len(data.rstrip(b"\0")) - offset
+            self._take(name, number, found, window.start)
+            offset, crc, batch, final = window.start + found.end, found.crc, found.batch, found.final
+        torn_bytes = window.bytes_from(offset)
         if torn_bytes > 0:
-            self._judge(name, data, offset, batch if not final else batch + 1, header.salt, newest)
+            self._judge(name, file.read(0, window.size), offset, batch if not final else batch + 1, header.salt, newest)
         elif newest is False and not final:
             raise Corrupt(f"log {name}: the last batch has no end, and a later segment follows")
-        self.tail = Tail(offset, crc, batch, final, max(torn_bytes, 0))
+        self.tail = Tail(offset, crc, batch, final, torn_bytes)
 
     def _follow(self, name: str, header: records.Header, record: records.Record) -> None:
         """The header continues what came before, or begins the log."""
@@ -85,15 +119,20 @@ class Replay:
             raise Corrupt(f"log {name}: it follows entry {header.index} of term {header.term}, which the log does not hold")
         self.state.hard_state = header.hard_state
 
-    def _take(self, name: str, number: int, record: records.Record) -> None:
+    def _take(self, name: str, number: int, record: records.Record, at: int) -> None:
+        """Its places are counted from `at`."""
         assert self.state is not None
         if record.kind == records.ENTRY:
-            entry = records.decode_entry(record.payload)
-            self.state.add(entry, number << OFFSET_BITS | record.start, record.end - record.start)
+            index, term, kind = records.place_of(record.payload)
+            place = number << OFFSET_BITS | at + record.start
+            if kind == EntryKind.MEMBERSHIP:
+                self.state.add(records.decode_entry(record.payload), place, record.end - record.start)
+            else:
+                self.state.place(index, term, place, record.end - record.start)
         elif record.kind == records.HARD_STATE:
             self.state.hard_state = records.decode_hard_state(record.payload)
         else:
-            raise Corrupt(f"log {name}: a record of the unknown kind {record.kind} at byte {record.start}")
+            raise Corrupt(f"log {name}: a record of the unknown kind {record.kind} at byte {at + record.start}")
 
     def _judge(self, name: str, data: bytes, offset: int, batch: int, salt: int, newest: bool) -> None:
         if not newest:
