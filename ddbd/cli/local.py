@@ -114,6 +114,7 @@ def twistd_command() -> list[str]:
 def node_environment() -> dict[str, str]:
     """Nodes run the code that this process runs, also from a checkout that is not installed."""
     environment = dict(os.environ)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a node starts as an installed one does, without compiling a hundred files
     root = Path(ddbd.__file__).parent.parent
     if (root / "pyproject.toml").exists():
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH")]))

@@ -6,7 +6,7 @@
 A stream that has lived a while is dialled again at once when it breaks: the kernel closes a dead process's streams within
 milliseconds, and the redial is how the death is told from a hiccup of the network. Only a refused connection means death, and it is
 reported each time (`refused`); a dial that times out, a reset, an answer that is no stream mean nothing. Then the waits double, each
-shortened by chance so that nodes do not dial in step.
+shortened by chance so that nodes do not dial in step. A peer that opens its own stream to us is there, so the wait for it ends (`nudge`).
 
 The peer sends at least one frame every heartbeat. A reader that hears nothing for the shortest election timeout cuts the stream off
 and dials again: after a partition TCP's own backoff keeps a stream dead long after the network has healed. Before it believes its
@@ -108,6 +108,12 @@ class Inbound:
     def start(self) -> None:
         self._running = True
         self._dial()
+
+    def nudge(self) -> None:
+        """The peer was just heard elsewhere: it is dialled now, not at the end of the wait."""
+        if self._running and self._body is None and self._dialling is None:
+            self._cancel_timer()
+            self._dial()
 
     def stop(self) -> Deferred[None]:
         """Fires when the stream is closed."""

@@ -93,7 +93,8 @@ class Streams:
         ears = Ears(received, refused)
         self._clock = clock
         self._timing = config.timing
-        self._out = {peer_id: Outbound(clock, config, peer_id, connected) for peer_id in peer_ids}
+        self._connected = connected
+        self._out = {peer_id: Outbound(clock, config, peer_id, self._peer_came) for peer_id in peer_ids}
         self._in = {peer_id: Inbound(clock, config, node_id, cluster_id, peer_id, rng, client, ears) for peer_id in peer_ids}
         self._resource = _StreamResource(config, node_id, cluster_id, self._out, Nag(clock))
         self._dirty: set[Outbound] = set()
@@ -156,6 +157,10 @@ class Streams:
         heard = inbound.last_heard
         recent = heard is not None and self._clock.seconds() - heard <= 2 * self._timing.election_timeout_ms / 1_000
         return PeerState(inbound.is_connected and recent, inbound.is_connected, out.is_connected, heard, out.queue_bytes, out.dropped)
+
+    def _peer_came(self, peer_id: NodeId) -> None:
+        self._in[peer_id].nudge()
+        self._connected(peer_id)
 
     def _keep_streams_alive(self) -> None:
         for out in self._out.values():

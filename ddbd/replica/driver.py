@@ -228,6 +228,7 @@ class Driver:
         if self._is_stream_new:
             return
         if leader[0] is not None:
+            self.reads.probe()  # a node that starts is ready once it knows how old its tables are
             self.reads.take_back(now)
             self._carry(self.proposals.take_repeats(now, all_of_them=True), now)
 

@@ -47,8 +47,8 @@ class World:
     def kill(self, node_id: str) -> None:
         """The process dies: nothing of it runs on, but the test's own objects must be told."""
         self.network.silent.discard(node_id)
+        self.streams.pop(node_id).stop()  # first: a dead process does not dial again when its streams break
         self.network.kill(node_id)
-        self.streams.pop(node_id).stop()
 
 
 @pytest.fixture
@@ -124,6 +124,15 @@ def test_a_peer_that_comes_back_is_found(world: World) -> None:
     world.network.advance(0.01)
     assert world.received["1"] == [Heartbeat("1", "2", 1, 7)]
     assert world.received["2"] == [Heartbeat("2", "1", 1, 8)]
+
+
+def test_a_peer_that_dials_us_is_dialled_without_the_rest_of_the_wait(world: World) -> None:
+    all_started(world)
+    world.kill("1")
+    world.network.advance(20)
+    world.start("1")
+    world.network.advance(0.02)
+    assert all(state.connected_in and state.connected_out for state in world.streams["1"].peers().values())
 
 
 def test_a_broken_stream_is_dialled_again_at_once_and_refuses_nothing(world: World) -> None:
