@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from twisted.internet.defer import Deferred
 from ddbd.config import Limits
 from ddbd.errors import Corrupt, StorageFailed
 from ddbd.raft.types import EntryKind, HardState, Membership, SnapshotMeta
-from ddbd.storage.disk import RealDisk
-from ddbd.storage.log import DiskLog
+from ddbd.storage.disk import RealDisk, RealFile
+from ddbd.storage.log import ZEROS_BYTES, DiskLog
 from ddbd.storage.memory import MemoryLog
+from ddbd.storage.recovery import segment_name
 from ddbd.storage.syncing import Syncer
 
 
@@ -220,6 +223,42 @@ def test_sync_goes_to_a_thread_once_the_disk_is_slow_and_comes_back(tmp_path: An
         threads.work()
         assert saved == [None]
     assert results(log.save(None, [entry(11)])) == [None]
+
+
+class TellingFile(RealFile):
+    """Notes where each write begins and ends."""
+
+    def __init__(self, path: str, flags: int, told: list[tuple[int, int]]) -> None:
+        super().__init__(path, flags)
+        self._told = told
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._told.append((offset, offset + len(data)))
+        super().write(offset, data)
+
+
+class TellingDisk(RealDisk):
+    def __init__(self) -> None:
+        self.writes: list[tuple[int, int]] = []
+
+    def create(self, path: str) -> RealFile:
+        return TellingFile(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, self.writes)
+
+
+def test_one_write_in_many_takes_zeros_along_up_to_the_end_of_the_segment(tmp_path: Any) -> None:
+    disk, size = TellingDisk(), 3 * ZEROS_BYTES
+    log = DiskLog(disk, str(tmp_path), Limits(segment_bytes=size))
+    disk.writes.clear()
+    for index in range(1, 121):
+        fired(log.save(None, [entry(index, data=b"x" * 5_000)]))
+    long = [(start, end) for start, end in disk.writes if end - start > 6_000]
+    assert len(long) == 3, "each mark is crossed once"
+    assert long[-1][1] == size
+    assert all(one[1] - two[0] < 6_000 for one, two in pairwise(long)), "no zeros where the last ones still lie ahead"
+    assert os.path.getsize(tmp_path / segment_name(1)) == size
+    log.close()
+    again = DiskLog(RealDisk(), str(tmp_path), Limits(segment_bytes=size))
+    assert again.read(1, 121, 1 << 30) == [entry(index, data=b"x" * 5_000) for index in range(1, 121)]
 
 
 def test_commit_alone_is_not_synced_and_rides_on_the_next_batch() -> None:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 from storage_kit import FOUNDERS, SMALL, CrashDisk, PowerCut, entries, entry, fired
 
+from ddbd.config import Limits
 from ddbd.errors import Corrupt
 from ddbd.raft.types import Entry, HardState, SnapshotMeta
 from ddbd.storage import records
 from ddbd.storage.log import DiskLog
-from ddbd.storage.recovery import segment_name
+from ddbd.storage.recovery import PIECE_BYTES, segment_name
 
 SEED_COUNT = 300
 
@@ -87,6 +88,27 @@ def test_flipped_bit_is_corrupt_anywhere_but_in_the_closing_record_where_nothing
                 continue
             log = open_log(left)
             assert (read_all(log), log.recovered.hard_state) == (entries(1, 7, 1, b"data-"), state)
+
+
+def test_records_that_cross_the_pieces_in_which_a_log_is_read_are_read_torn_and_judged_as_others() -> None:
+    limits = Limits(segment_bytes=8 * PIECE_BYTES)
+    disk, ends = CrashDisk(), [0]
+    log = DiskLog(disk, "log", limits, founders=FOUNDERS, entropy=fixed_salt)
+    sizes = [10, 700_000, 700_000, 3 * PIECE_BYTES, 5, PIECE_BYTES - 100, 1]
+    written = [entry(index, data=bytes([index]) * size) for index, size in enumerate(sizes, 1)]
+    for each in written:
+        fired(log.save(None, [each]))
+        ends.append(log._offset)
+    assert read_all(DiskLog(disk, "log", limits)) == written
+    cut = ends[4] - PIECE_BYTES
+    torn = damaged(disk, lambda data: data.__setitem__(slice(cut, None), bytes(len(data) - cut)))
+    assert read_all(DiskLog(torn, "log", limits)) == written[:3]
+    with pytest.raises(Corrupt, match="is bad, and a good one is behind it"):
+        DiskLog(damaged(disk, lambda data: data.__setitem__(cut, data[cut] ^ 1)), "log", limits)
+    mark = ends[-1] + 5 * PIECE_BYTES // 4
+    far = damaged(disk, lambda data: data.__setitem__(mark, 7))
+    assert read_all(DiskLog(far, "log", limits)) == written
+    assert far.names[f"log/{segment_name(1)}"].data[mark] == 0, "what lay behind is cut, however far"
 
 
 def test_garbage_behind_the_last_record_is_cut() -> None:
