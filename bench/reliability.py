@@ -208,7 +208,8 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, help="keep what each suite tells there, and do not run again what is there already")
     parser.add_argument("suites", nargs="*", choices=[[], *(suite.name for suite in SUITES)], help="only these, and nothing is written")
     options = parser.parse_args()
-    told = {suite.name: lines_of(suite, options.soak, options.logs) for suite in SUITES if not options.suites or suite.name in options.suites}
+    chosen = [suite for suite in SUITES if not options.suites or suite.name in options.suites]
+    told = {suite.name: lines_of(suite, options.soak, options.logs) for suite in chosen}
     print(table(told))
     if not options.suites:
         text = PAGE.read_text("utf-8")
