@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ddbd.errors import ConfigError
-from ddbd.raft.types import NodeId, id_order
+from ddbd.raft.types import NodeId, in_order
 
 NODES_MAX = 9  # more voters only make each write slower; the peers of this kind advise at most 7 to 11
 SEGMENT_BYTES_MAX = 1024 * 1024 * 1024  # a segment is read whole when a node starts, and a place in it is told in 32 bits
@@ -183,7 +183,7 @@ def _check(raw: _ConfigJson, path: Path) -> Config:
     if len(raw.nodes) > NODES_MAX:
         raise ConfigError(f"{path}: nodes: {len(raw.nodes)} nodes are too many; at most {NODES_MAX}")
     nodes = [_check_node(node, f"{path}: nodes[{place}]", raw.insecure) for place, node in enumerate(raw.nodes)]
-    _check_twice([(id_order(node.id), node.id) for node in nodes], f"{path}: nodes: the id")
+    _check_twice([(_value_of(node.id), node.id) for node in nodes], f"{path}: nodes: the id")
     _check_twice([((node.host, node.port), node.address) for node in nodes], f"{path}: nodes: the address")
     masters = [node.id for node in nodes if node.is_master]
     if len(masters) > 1:
@@ -194,8 +194,9 @@ def _check(raw: _ConfigJson, path: Path) -> Config:
             raise ConfigError(f"{path}: hosts[{place}]: {host!r} is no name; write host or host:port, as in db.example.com")
     _check_timing(raw.timing, path)
     _check_limits(raw.limits, path)
+    order = in_order(node.id for node in nodes)
     return Config(
-        nodes=tuple(sorted(nodes, key=lambda node: id_order(node.id))),
+        nodes=tuple(sorted(nodes, key=lambda node: order.index(node.id))),
         path=path,
         insecure=raw.insecure,
         failback=raw.failback,
@@ -203,6 +204,10 @@ def _check(raw: _ConfigJson, path: Path) -> Config:
         timing=raw.timing,
         limits=raw.limits,
     )
+
+
+def _value_of(node_id: NodeId) -> int | NodeId:
+    return int(node_id) if node_id.isdecimal() and node_id.isascii() else node_id
 
 
 def _check_twice(values: list[tuple[object, str]], what: str) -> None:

@@ -176,7 +176,7 @@ class LocalCluster:
             self.config_path.write_text(json.dumps(config, indent=1) + "\n")
         self.nodes = {entry["id"]: self._node(entry["id"], entry["address"]) for entry in config["nodes"]}
         marked = [entry["id"] for entry in config["nodes"] if entry.get("isMaster")]
-        self.preferred_id: str = (marked or sorted(self.nodes, key=_id_order))[0]
+        self.preferred_id: str = (marked or _in_order(self.nodes))[0]
 
     @classmethod
     def on_free_ports(cls, folder: Path, count: int = 3, **more: object) -> LocalCluster:
@@ -299,5 +299,7 @@ def _quoted(log_tail: str) -> str:
     return "; the end of its log:\n" + "\n".join(f"  {line}" for line in log_tail.splitlines())
 
 
-def _id_order(node_id: str) -> tuple[bool, int, str]:
-    return (not node_id.isdecimal(), int(node_id) if node_id.isdecimal() else 0, node_id)
+def _in_order(node_ids: Iterable[str]) -> list[str]:
+    """As the daemon has it: by number where all are numbers."""
+    given = list(node_ids)
+    return sorted(given, key=int) if all(node_id.isdecimal() and node_id.isascii() for node_id in given) else sorted(given)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from ddbd.raft.types import NodeId, id_order
+from ddbd.raft.types import NodeId, in_order
 
 Nodes = tuple[tuple[NodeId, str], ...]  # (id, address) in order of ids
 
@@ -61,7 +61,7 @@ Verdict = Wait | Join | Confirm | Found
 
 
 def founder_of(nodes: Nodes) -> NodeId:
-    return min((node_id for node_id, _ in nodes), key=id_order)
+    return in_order(node_id for node_id, _ in nodes)[0]
 
 
 def verdict(node_id: NodeId, nodes: Nodes, identity: Identity | None, answers: Mapping[NodeId, Hello | str]) -> Verdict:
@@ -99,7 +99,7 @@ def _with_history(node_id: NodeId, nodes: Nodes, identity: Identity | None, form
 def difference(here_id: NodeId, here: Nodes, there_id: NodeId, there: Nodes) -> str:
     """One sentence that names the first thing in which two lists of nodes differ."""
     ours, theirs = dict(here), dict(there)
-    for node_id in sorted({*ours, *theirs}, key=id_order):
+    for node_id in in_order({*ours, *theirs}):
         if node_id not in theirs:
             return f"node {here_id}'s config has a node {node_id} and node {there_id}'s has none; {_same_config()}"
         if node_id not in ours:

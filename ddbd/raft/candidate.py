@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ddbd.raft import follower, leader, quorum
 from ddbd.raft.messages import RequestVote, VoteResponse
-from ddbd.raft.types import Role, id_order
+from ddbd.raft.types import Role, in_order
 
 if TYPE_CHECKING:
     from ddbd.raft.core import Raft
@@ -96,10 +96,11 @@ def answer_vote(raft: Raft, message: RequestVote) -> None:
 
 def _goes_first(raft: Raft, message: RequestVote) -> bool:
     """Whether this node is itself about to win, being as fit and first in order. For a moment only: its own requests may be lost."""
+    order = in_order({raft.id, message.sender, *raft.membership.nodes})
     return (
         raft.role in (Role.PRE_CANDIDATE, Role.CANDIDATE)
         and raft.elapsed_ticks < raft.config.stagger_ticks
-        and id_order(raft.id) < id_order(message.sender)
+        and order.index(raft.id) < order.index(message.sender)
         and (message.last_index, message.last_term) == (raft.log.last_index, raft.log.last_term)
     )
 

@@ -19,7 +19,7 @@ from ddbd.raft.messages import (
     ReadResponse,
     TimeoutNow,
 )
-from ddbd.raft.types import NodeId, Role, SnapshotMeta, id_order
+from ddbd.raft.types import NodeId, Role, SnapshotMeta
 
 if TYPE_CHECKING:
     from ddbd.raft.core import Raft
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def rank(raft: Raft) -> int:
     """This node's place among the voters that may succeed the leader."""
     gone = raft.leader_id or raft.lost_leader_id
-    voters = sorted({*raft.membership.voters, *raft.membership.outgoing} - {gone}, key=id_order)
+    voters = [node_id for node_id in raft.membership.nodes if raft.membership.is_voter(node_id) and node_id != gone]
     return voters.index(raft.id) if raft.id in voters else len(voters)
 
 

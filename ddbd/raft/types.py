@@ -13,9 +13,12 @@ from typing import NamedTuple
 NodeId = str
 
 
-def id_order(node_id: NodeId) -> tuple[int, int, str]:
-    """The order of node ids: numbers by value, before any text. It breaks ties among equally fit candidates."""
-    return (0, int(node_id), "") if node_id.isdecimal() and node_id.isascii() else (1, 0, node_id)
+def in_order(node_ids: Iterable[NodeId]) -> list[NodeId]:
+    """Node ids as numbers where all are numbers, else as text. The order breaks ties among equally fit candidates."""
+    given = list(node_ids)
+    if all(node_id.isdecimal() and node_id.isascii() for node_id in given):
+        return sorted(given, key=int)
+    return sorted(given)
 
 
 class Role(enum.Enum):
@@ -75,7 +78,7 @@ class Membership(NamedTuple):
     @classmethod
     def of(cls, voters: Iterable[NodeId], learners: Iterable[NodeId] = ()) -> Membership:
         """A settled membership with its ids in order."""
-        return cls(tuple(sorted(voters, key=id_order)), (), tuple(sorted(learners, key=id_order)))
+        return cls(tuple(in_order(voters)), (), tuple(in_order(learners)))
 
     @property
     def is_joint(self) -> bool:
@@ -84,7 +87,7 @@ class Membership(NamedTuple):
     @property
     def nodes(self) -> tuple[NodeId, ...]:
         """Everyone that gets entries, in order of ids."""
-        return tuple(sorted({*self.voters, *self.outgoing, *self.learners}, key=id_order))
+        return tuple(in_order({*self.voters, *self.outgoing, *self.learners}))
 
     def is_voter(self, node_id: NodeId) -> bool:
         return node_id in self.voters or node_id in self.outgoing

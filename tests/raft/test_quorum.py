@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddbd.raft.quorum import agreed_value, is_quorum, majority
-from ddbd.raft.types import Membership, id_order
+from ddbd.raft.types import Membership, in_order
 
 ABC = Membership(("a", "b", "c"))
 JOINT = Membership(("a", "d", "e"), ("a", "b", "c"))
@@ -45,8 +45,9 @@ def test_two_quorums_always_meet(voters: set[str], outgoing: set[str], nodes: se
     assert not (is_quorum(membership, nodes) and is_quorum(membership, others))
 
 
-def test_ids_are_ordered_by_number_and_numbers_come_first() -> None:
-    assert sorted(["b", "10", "9", "a", "²"], key=id_order) == ["9", "10", "a", "b", "²"]
+def test_ids_are_ordered_by_number_where_all_are_numbers_and_else_as_text() -> None:
+    assert in_order(["10", "9", "1"]) == ["1", "9", "10"]
+    assert in_order(["b", "10", "9", "a", "²"]) == ["10", "9", "a", "b", "²"]
 
 
 def test_a_membership_survives_its_bytes() -> None:
