@@ -28,10 +28,12 @@ class _Driven:
                 awaited = self._coroutine.send(result)
         except StopIteration as stop:
             self._awaited = None
-            self.done.callback(stop.value)
+            if not self.done.called:  # it is after a cancel that did not end the coroutine at once: nobody waits any more
+                self.done.callback(stop.value)
         except BaseException:  # noqa: BLE001 - whoever waits is told, whatever it is
             self._awaited = None
-            self.done.errback(Failure())
+            if not self.done.called:
+                self.done.errback(Failure())
         else:
             self._awaited = awaited
             awaited.addBoth(self.step)
