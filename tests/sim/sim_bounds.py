@@ -21,7 +21,6 @@ MANY = 64  # and at what it holds
 CALLS_MAX = 5_000  # no run asks for more at once
 READS_LEFT_MAX = 200  # the node's own, which ask how old its tables are; they go a minute after nobody answered
 BATCH_MAX = 100  # entries of one save, in runs as small as these
-SMALLEST_RECORD_BYTES = 30
 
 
 @cache
@@ -108,11 +107,13 @@ def rest_problem(process: Process, model: Model) -> str | None:
             return f"memory: at rest {count} {what} are left"
     if len(driver.reads._asked) + len(driver.reads._confirmed) > READS_LEFT_MAX:
         return f"memory: at rest {len(driver.reads._asked)} reads are asked for and {len(driver.reads._confirmed)} confirmed"
-    # Whole segments are dropped, at a checkpoint that may be the next one; while a snapshot is on its way nothing is.
-    longest = options.tail_entries + 2 * options.checkpoint_entries + 2 * options.segment_bytes // SMALLEST_RECORD_BYTES
-    applied_since = core.applied_index - driver.compaction._applied_at
-    if not process.carrier.was_used and core.log.last_index - core.log.base.index > longest + applied_since:
-        return f"memory: the log holds {core.log.base.index}..{core.log.last_index}, at most {longest + applied_since} entries are needed"
+    # Whole segments are dropped, however long one is, at a checkpoint that may be the next one; once a snapshot was on offer, later.
+    needed_from = driver.compaction._applied_at - options.tail_entries - 2 * options.checkpoint_entries
+    places = sorted(segment.header.index for segment in process.store.log._segments.values())
+    is_young = driver.compaction._applied_at == process.applied_at_start  # no checkpoint yet in this life
+    is_kept = process.carrier.was_used or is_young or driver.compaction._is_under_way
+    if not is_kept and len(places) > 1 and places[1] <= needed_from:
+        return f"memory: the log has segments from {places[:2]} on, entries from {needed_from} on are needed"
     ours, theirs = (msgspec.msgpack.decode(tables._backend.image(), type=Image) for tables in (process.store.tables, model.tables))
     if _content(ours) != _content(theirs):
         return f"its tables hold {_content(ours)}, the log says {_content(theirs)}"

@@ -168,6 +168,7 @@ class Process:
         self.store = SimStore(self, log, node.images)
         promises = Promises(self.peers, self.carrier, self.clock, self.dice, self._on_fatal, self._on_event)
         self.replica = Replica(world.config, node.id, self.store, promises)
+        self.applied_at_start = self.replica.applied_index
         self.core = self.replica._driver.core
         self._tick_seconds = world.config.timing.tick_ms / 1000
         self.clock.callLater(self._tick_seconds * self.dice.random(), self._tick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sim_bounds import FEW, bounds_problem, rest_problem
@@ -24,10 +25,9 @@ CALM = {
 }
 
 
-def quiet(clients: int = 3, seconds: float = 4.0) -> World:
-    world = World(
-        7, draw(7)._replace(**CALM, nodes=3, clients=clients, keys=2, preferred=0, delay=0.002, tail_entries=200, append_messages=256)
-    )
+def quiet(clients: int = 3, seconds: float = 4.0, **more: Any) -> World:
+    options = draw(7)._replace(**CALM, nodes=3, clients=clients, keys=2, preferred=0, delay=0.002, tail_entries=200, append_messages=256)
+    world = World(7, options._replace(**more))
     world.run_quietly(seconds)
     assert world.problem is None, world.problem
     return world
@@ -347,10 +347,14 @@ def test_marks_of_carried_writes_that_stay_are_found() -> None:
 
 
 def test_a_log_that_is_never_compacted_is_found() -> None:
-    world, process = at_rest()
-    world.options = world.options._replace(tail_entries=0, checkpoint_entries=0, segment_bytes=0)
+    """As if its last checkpoint had been at what is applied now, and had dropped nothing."""
+    world = quiet(checkpoint_entries=10_000, segment_bytes=600)
+    world.come_to_rest()
+    process = leader(world)
+    assert rest_problem(process, world.checks.model) is None
+    world.options = world.options._replace(tail_entries=1, checkpoint_entries=1)
     process.replica._driver.compaction._applied_at = process.core.applied_index
-    assert "entries are needed" in str(rest_problem(process, world.checks.model))
+    assert "are needed" in str(rest_problem(process, world.checks.model))
 
 
 def test_rows_that_are_other_ones_under_the_same_hash_are_found() -> None:
