@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -17,7 +18,7 @@ from test_tables import Time
 from test_tables_disk import load, opened
 
 from ddbd.errors import Corrupt, StorageFailed, Unavailable
-from ddbd.raft.types import EntryKind
+from ddbd.raft.types import EntryKind, Membership, SnapshotMeta
 from ddbd.storage import Query
 from ddbd.storage.backend import FORMAT, Progress
 from ddbd.storage.disk import RealDisk
@@ -136,6 +137,28 @@ def test_a_checkpoint_on_a_slow_disk_is_ended_in_a_thread_while_nothing_is_appli
     assert [place.index for place in told] == [39]
     checkpoints.close(is_sound=False)
     backend.close()
+
+
+class Refusing:
+    """A writer's connection that answers each question about the WAL with an error."""
+
+    def __init__(self, error: apsw.Error) -> None:
+        self._error = error
+
+    def wal_checkpoint(self, **more: Any) -> Any:
+        raise self._error
+
+
+def test_what_is_not_copied_yet_is_nothing_while_it_cannot_be_asked(tmp_path: Path) -> None:
+    def asked(writer: Any) -> Checkpoints:
+        return Checkpoints(f"{tmp_path}/t.db", writer, HandThreads(), lambda: SnapshotMeta(0, 0, 0, Membership(())))
+
+    assert asked(Refusing(apsw.BusyError("busy"))).pending_bytes() == 0
+    with pytest.raises(StorageFailed):
+        asked(Refusing(apsw.IOError("Input/output error"))).pending_bytes()
+    closed = asked(Refusing(apsw.IOError("Input/output error")))
+    closed.close(is_sound=False)
+    assert closed.pending_bytes() == 0
 
 
 def test_tables_say_that_they_hold_writes_and_take_none(tmp_path: Path) -> None:

@@ -97,6 +97,24 @@ def test_identity_is_whole_or_not_there_when_the_disk_fails(tmp_path: Path, kind
     opened(tmp_path).close()
 
 
+class RefusesSecondIdentity(RealDisk):
+    """The identity is written before the log is made, and once more when it is there."""
+
+    written = 0
+
+    def rename(self, old: str, new: str) -> None:
+        self.written += new.endswith("identity.json")
+        if self.written == 2:
+            raise OSError(5, "Input/output error")
+        super().rename(old, new)
+
+
+def test_a_store_whose_log_cannot_be_noted_is_closed_and_may_be_opened_again(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match="cannot be written"):
+        open_store(tmp_path, ME, SMALL, founders=FOUNDERS, disk=RefusesSecondIdentity())
+    opened(tmp_path).close()  # its lock is free
+
+
 def test_folder_that_cannot_be_made_is_a_mistake_of_the_operator(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ConfigError, match="cannot be used as a data directory"):

@@ -78,6 +78,37 @@ def test_statement_that_fails_stops_the_tables_for_good(tables: SqliteTables, tm
         client.insert("1", {})
 
 
+def test_a_point_read_that_fails_stops_the_tables_for_good(tables: SqliteTables, tmp_path: Path) -> None:
+    Client(tables).start()
+    other = connect(str(tmp_path / "tables.db"))
+    other.execute("DROP TABLE " + other.execute("SELECT name FROM sqlite_schema WHERE name LIKE 't\\_%' ESCAPE '\\'").fetchall()[0][0])
+    other.close()
+    with pytest.raises(StorageFailed):
+        tables.row(None, "t", "1")
+    with pytest.raises(StorageFailed, match="failed before"):
+        tables.row(None, "t", "1")
+
+
+def test_tables_that_are_closed_give_no_row(tmp_path: Path) -> None:
+    tables = opened(tmp_path)
+    Client(tables).start()
+    tables.close()
+    with pytest.raises(NotReady, match="closed"):
+        tables.row(None, "t", "1")
+
+
+def test_a_batch_of_more_values_than_are_allowed_is_refused_whole(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    most = SMALL.batch_cells_max
+    client.do(CreateTable(None, "wide", tuple(Column(f"c{number}") for number in range(1000))))
+    rows_max = most // 1000
+    answer = client.do(Insert(None, "wide", tuple((f"{number:05}", {}) for number in range(rows_max + 1)), single=False))
+    assert answer.code == "invalid_value"
+    assert f"send {rows_max} rows at once" in answer.detail
+    assert tables.table(None, "wide").row_count == 0
+    assert not client.do(Insert(None, "wide", tuple((f"{number:05}", {}) for number in range(rows_max)), single=False)).code
+
+
 def test_checkpoint_held_up_by_a_scan_tells_the_older_place(tables: SqliteTables) -> None:
     client = Client(tables).start()
     assert fired(tables.checkpoint()).index == 3
