@@ -109,9 +109,11 @@ def rest_problem(process: Process, model: Model) -> str | None:
         return f"memory: at rest {len(driver.reads._asked)} reads are asked for and {len(driver.reads._confirmed)} confirmed"
     # Whole segments are dropped, however long one is, at a checkpoint that may be the next one; once a snapshot was on offer, later.
     needed_from = driver.compaction._applied_at - options.tail_entries - 2 * options.checkpoint_entries
-    places = sorted(segment.header.index for segment in process.store.log._segments.values())
+    headers = [segment.header for segment in process.store.log._segments.values()]
+    places = sorted(header.index for header in headers)
     is_young = driver.compaction._applied_at == process.applied_at_start  # no checkpoint yet in this life
-    is_kept = process.carrier.was_used or is_young or driver.compaction._is_under_way
+    # A log cannot begin with a snapshot's place while entries behind that lie in older segments.
+    is_kept = process.carrier.was_used or is_young or driver.compaction._is_under_way or any(header.installed for header in headers)
     if not is_kept and len(places) > 1 and places[1] <= needed_from:
         return f"memory: the log has segments from {places[:2]} on, entries from {needed_from} on are needed"
     ours, theirs = (msgspec.msgpack.decode(tables._backend.image(), type=Image) for tables in (process.store.tables, model.tables))
