@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -74,6 +75,8 @@ class Channel(Protocol):
 
     def connectionMade(self) -> None:
         self._framing = Framing(self.site.limits, self._admit)
+        # Not by its attributes: what wraps a transport (TLS) shows those of the one inside, and the bytes would go round it.
+        self._is_plain = isinstance(self.transport, Connection) and not self.transport.TLS
         self.transport.registerProducer(self, True)
         no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if no_delay is not None:
@@ -293,7 +296,7 @@ class Channel(Protocol):
         turn of the reactor later. What does not go at once goes that way, and so does news of a connection that is gone.
         """
         transport = self.transport
-        if getattr(transport, "_tempDataLen", 1) == 0 and not transport.dataBuffer and transport.connected:
+        if self._is_plain and not transport._tempDataLen and not transport.dataBuffer and transport.connected:
             sent = transport.writeSomeData(data)
             if sent == len(data):
                 return

@@ -68,7 +68,8 @@ class Framing:
         self._slice_bytes = 0
         self._head_may_be_long = False  # than its limit: it came in more than one slice, or in one that is
         self._head_bytes = 0  # of a head that is not whole, by slices
-        self._quiet_bytes = 0  # since the last piece of a body
+        self._has_piece = False  # of a body, in this slice
+        self._quiet_bytes = 0  # since the last slice with one
         self._is_upgrade = False
         self._is_replay = False
         self._last_raw: Any = None  # the last head that was let in, as it came,
@@ -96,7 +97,7 @@ class Framing:
         if self._is_deaf:
             return
         was_between = not self.in_head and self._body is None
-        self._begun, self._slice_bytes = 0, len(data)
+        self._begun, self._slice_bytes, self._has_piece = 0, len(data), False
         self._head_may_be_long = self._head_may_be_long or self.in_head
         try:
             self._parser.feed_data(data)
@@ -122,7 +123,8 @@ class Framing:
             self._fail(self._too_large())
 
     def _count_quiet(self, size: int) -> None:
-        self._quiet_bytes += size
+        """A slice with a piece of the body in it is not quiet, however small the limit is."""
+        self._quiet_bytes = 0 if self._has_piece else self._quiet_bytes + size
         if self._quiet_bytes > self._head_bytes_max:
             self._fail(
                 Refused("bad_request", f"more than {self._head_bytes_max} bytes of framing between two pieces of the body; send less")
@@ -224,7 +226,7 @@ class Framing:
         body = self._body
         if body is None or self._is_deaf:
             return
-        self._quiet_bytes = 0
+        self._has_piece = True
         body.pieces.append(data)
         body.received_bytes += len(data)
         assert body.admission is not None, "a body is read only of what the door let in"

@@ -8,6 +8,8 @@ import pytest
 from web_client import PING, Node, chunked, raw, refused, request
 from web_twin import config_of
 
+from ddbd.config import Limits
+
 
 @pytest.fixture
 def node() -> Node:
@@ -247,6 +249,16 @@ def test_a_chunked_body_too_large_is_413_while_it_comes(node: Node) -> None:
     assert connection.response().status == 413
     connection.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
     assert connection.response().status == 413
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_small_limit_on_heads_is_none_on_bodies(is_chunked: bool) -> None:
+    node, body = Node(config_of(Limits(head_bytes_max=1024))), b'{"db_name":"d"' + b" " * 100_000 + b"}"
+    if is_chunked:
+        head = b"POST /init_database HTTP/1.1\r\nHost: localhost:8080\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert raw(node, head, chunked(body[:60_000], body[60_000:])).response().json["db"] == "d"
+    else:
+        assert node.call("POST", "/init_database", body).json["db"] == "d"
 
 
 def test_a_body_of_the_limit_is_read(node: Node) -> None:
