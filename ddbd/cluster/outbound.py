@@ -149,6 +149,7 @@ class Outbound:
         request.notifyFinish().addBoth(self._finished, request)
         request.setHeader(b"content-type", b"application/octet-stream")
         request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"connection", b"close")  # a body that ends with its connection needs no chunks: frames tell their own end
         no_delay = getattr(getattr(request, "transport", None), "setTcpNoDelay", None)
         if no_delay is not None:
             no_delay(True)  # Nagle would hold a small frame back until the last one is acknowledged

@@ -18,9 +18,10 @@ This file holds what is common to the roles: the term gate, the timers, the two 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ddbd.raft import candidate, follower, leader
+from ddbd.raft.config import Dice, RaftConfig
 from ddbd.raft.log import RaftLog
 from ddbd.raft.messages import (
     AppendEntries,
@@ -33,29 +34,6 @@ from ddbd.raft.messages import (
     VoteResponse,
 )
 from ddbd.raft.types import Entry, EntryKind, HardState, Membership, NodeId, ReadState, Role, SnapshotMeta
-
-
-class Dice(Protocol):
-    """Where random timeouts come from: random.Random, handed in."""
-
-    def randrange(self, start: int, stop: int) -> int: ...
-
-
-class RaftConfig(NamedTuple):
-    node_id: NodeId
-    life: str = ""  # of this node's disk: it votes only where the membership names the same
-    preferred_id: NodeId | None = None  # who gets leadership back; None: nobody
-    heartbeat_ticks: int = 2
-    election_timeout_ticks: int = 10  # the shortest, of the first in order; see follower.reset_timeout and candidate
-    stagger_ticks: int = 2  # between equally fit candidates, by order of ids: more than a round trip
-    failback_ticks: int = 40
-    failback_ticks_max: int = 12_000
-    append_bytes_max: int = 1024 * 1024
-    append_messages_max: int = 256  # in flight to one follower
-    inflight_bytes_max: int = 8 * 1024 * 1024  # of entries, likewise: one turn must not make and encode a whole tail at once
-    apply_entries_max: int = 1_000  # handed out at once, so that the driver's turn stays short
-    apply_bytes_max: int = 1024 * 1024
-    reads_max: int = 10_000  # waiting at the leader; further ones are dropped, and asked again by their nodes
 
 
 class ProposalDropped(Exception):
@@ -186,6 +164,11 @@ class Raft:
         if self.leading is None or self.leading.transfer_to is not None:
             raise ProposalDropped
         return leader.change_membership(self, self.leading, Membership.of(voters, learners), lives)
+
+    def tell_commit(self, peer: NodeId) -> None:
+        """The peer's clients wait for what is in the log now: it is told as soon as that is committed."""
+        if self.leading is not None:
+            leader.tell_commit(self.leading, peer, self.log.last_index)
 
     def request_reads(self, contexts: Sequence[Context]) -> None:
         """Asks for a read index. It comes as a ReadState, or never (no leader, a lost message): ask again with new contexts."""

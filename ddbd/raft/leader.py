@@ -101,7 +101,7 @@ def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -
     log, config = raft.log, raft.config
     while progress.may_send(config.append_messages_max, config.inflight_bytes_max):
         has_entries = progress.next_index <= log.last_index
-        if not has_entries and progress.sent_commit >= raft.commit_index and progress.pace is Pace.REPLICATE:
+        if not has_entries and progress.pace is Pace.REPLICATE and not _must_tell(raft, progress):
             return
         prev_index = progress.next_index - 1
         prev_term = log.term_at(prev_index)
@@ -114,6 +114,19 @@ def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -
         raft.send(AppendEntries(peer, raft.id, raft.term, prev_index, prev_term, entries, raft.commit_index))
         progress.sent_commit = max(progress.sent_commit, raft.commit_index)
         progress.sent(prev_index + len(entries), bool(entries), sum(len(entry.data) for entry in entries))
+
+
+def _must_tell(raft: Raft, progress: Progress) -> bool:
+    """Whether the commit index goes to the follower without entries to ride on."""
+    if progress.sent_commit >= raft.commit_index:
+        return False
+    return not raft.config.commit_waits or progress.wanted_index > progress.sent_commit
+
+
+def tell_commit(leading: Leading, peer: NodeId, index: int) -> None:
+    progress = leading.progress.get(peer)
+    if progress is not None:
+        progress.wanted_index = max(progress.wanted_index, index)
 
 
 def step(raft: Raft, leading: Leading, message: RaftMessage) -> None:
@@ -279,6 +292,7 @@ def _maybe_end_round(raft: Raft, leading: Leading) -> None:
         if sender == raft.id:
             raft.read_confirmed(contexts, leading.round_index)
         else:
+            tell_commit(leading, sender, leading.round_index)
             raft.send(ReadResponse(sender, raft.id, raft.term, contexts, leading.round_index))
 
 
@@ -298,6 +312,9 @@ def tick(raft: Raft, leading: Leading) -> None:
     if leading.ticks % raft.config.heartbeat_ticks == 0:
         _send_heartbeats(raft, leading)
         _repeat_offers(raft, leading)
+    if (leading.ticks + 1) % raft.config.heartbeat_ticks == 0:
+        for progress in leading.progress.values():
+            progress.wanted_index = raft.commit_index  # before the heartbeat: else its answer comes from one who was not told yet
     if leading.transfer_to is not None:
         leading.transfer_ticks += 1
         if leading.transfer_ticks >= raft.config.election_timeout_ticks:

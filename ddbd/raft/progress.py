@@ -24,7 +24,7 @@ class Progress:
 
     __slots__ = (
         *("acked_tick", "counted_index", "inflight", "inflight_bytes", "is_paused", "match_index"),
-        *("next_index", "pace", "refusals", "round", "sent_commit", "snapshot_index"),
+        *("next_index", "pace", "refusals", "round", "sent_commit", "snapshot_index", "wanted_index"),
     )
 
     def __init__(self, next_index: int, acked_tick: int) -> None:
@@ -39,6 +39,7 @@ class Progress:
         self.refusals = 0  # in a row, of what it is known to have
         self.round = 0  # the newest ReadIndex round that it acknowledged
         self.sent_commit = 0  # the newest commit index that it was told
+        self.wanted_index = 0  # up to here it, or one of its clients, waits for the commit
         self.snapshot_index = 0  # of the snapshot on offer; 0 while none is made yet
 
     def may_send(self, messages_max: int, bytes_max: int) -> bool:

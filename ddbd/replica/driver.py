@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from ddbd.commands import FREES_SPACE, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import Corrupt, Fatal, Refused
-from ddbd.raft.core import ProposalDropped, Raft, RaftConfig, Ready, SnapshotOffer
+from ddbd.raft.core import ProposalDropped, Raft, Ready, SnapshotOffer
 from ddbd.raft.log import CacheLimits, RaftLog
 from ddbd.raft.messages import Forward, Message, Quarantine, StateCheck, StateReport
 from ddbd.raft.types import Entry, NodeId
@@ -29,39 +29,8 @@ from ddbd.replica.promises import World
 from ddbd.replica.proposals import FORWARD_BYTES_MAX, Proposals
 from ddbd.replica.reads import Reads
 from ddbd.replica.seeding import Seeding
+from ddbd.replica.tuning import LONG_TURN_SECONDS, READIES_MAX, TURN_SECONDS, raft_config
 from ddbd.storage import Store
-
-# What one turn may do; then the reactor serves others before the next one.
-READIES_MAX = 16
-TURN_SECONDS = 0.005  # after which no other Ready is begun
-LONG_TURN_SECONDS = 0.006  # of the reactor, before this driver's part: then applying has the next one
-APPLY_ENTRIES_MAX = 300  # of one Ready
-APPLY_BYTES_MAX = 64 * 1024  # likewise, unless one entry alone is larger: hundreds of rows, some 5 ms
-
-
-def raft_config(config: Config, node_id: NodeId, life: str) -> RaftConfig:
-    """The timing of the config in ticks."""
-    timing, limits = config.timing, config.limits
-
-    def ticks(milliseconds: int) -> int:
-        return max(1, round(milliseconds / timing.tick_ms))
-
-    return RaftConfig(
-        node_id=node_id,
-        life=life,
-        preferred_id=config.preferred_id if config.failback else None,
-        heartbeat_ticks=ticks(timing.heartbeat_ms),
-        election_timeout_ticks=ticks(timing.election_timeout_ms),
-        stagger_ticks=ticks(timing.heartbeat_ms),
-        failback_ticks=ticks(timing.failback_quiet_ms),
-        failback_ticks_max=ticks(timing.failback_quiet_ms_max),
-        append_bytes_max=limits.append_bytes_max,
-        append_messages_max=limits.append_messages_max,
-        apply_entries_max=APPLY_ENTRIES_MAX,
-        apply_bytes_max=APPLY_BYTES_MAX,
-        inflight_bytes_max=max(1, limits.peer_queue_bytes_max // 8),  # what the queue has to drop is sent again
-        reads_max=limits.reads_open_max * len(config.nodes),
-    )
 
 
 class Driver:
@@ -101,6 +70,7 @@ class Driver:
         self._stamp_base = (0, 0.0)
         self._stamp_term = 0
         self._turn_call: Any = None
+        self._is_turning = False
         self._known_leader: tuple[NodeId | None, int] = (None, 0)
         self._is_stream_new = False
         self._ticks = 0
@@ -112,7 +82,12 @@ class Driver:
     def wake(self) -> None:
         """Asks for a turn, after whatever else this reactor turn brings."""
         if self._turn_call is None and not self.is_stopped:
-            self._turn_call = self.world.clock.callLater(0, self._turn)
+            self._turn_call = self.world.clock.callLater(0, self._called)
+
+    def hurry(self) -> None:
+        """Takes a turn now, in the middle of the reactor's: so much waits that the others can begin with it."""
+        if not self._is_turning and not self.is_stopped:
+            self._turn()
 
     def receive(self, message: Message) -> None:
         """One message from a peer."""
@@ -176,14 +151,18 @@ class Driver:
 
     # The turn.
 
-    def _turn(self) -> None:
+    def _called(self) -> None:
         self._turn_call = None
-        if self.is_stopped:
-            return
+        if not self.is_stopped:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._is_turning = True
         try:
             self._run()
         except Exception as error:  # noqa: BLE001 - whatever it is, this replica no longer knows its own state
             self.fail(error)
+        self._is_turning = False
 
     def _run(self) -> None:
         now = self.world.clock.seconds()
@@ -203,7 +182,7 @@ class Driver:
         if self.is_stopped:
             return
         self.world.peers.flush()
-        if self._is_put_off:
+        if self._is_put_off or self._known_leader != (self.core.leader_id, self.core.term):
             self.wake()
 
     def _holds(self) -> bool:
@@ -276,6 +255,7 @@ class Driver:
             return
         else:
             self.carried.appended(proposals)
+            self.core.tell_commit(message.sender)
 
     def _stamp(self, now: float) -> int:
         """Log time: the last stamp before this leadership plus this node's own monotonic time since."""
@@ -301,6 +281,7 @@ class Driver:
         if ready.reads:
             self.reads.confirmed(ready.reads)
         if ready.committed:
+            self.world.peers.flush()  # an acknowledgement does not wait for this node's own tables
             self._apply(ready.committed)
         if ready.reads or ready.committed:
             self.reads.applied(self.core.applied_index)
@@ -311,7 +292,8 @@ class Driver:
         self.core.saved()
         self._send(ready)
         self.compaction.compact()
-        self.wake()
+        if not self._is_turning:  # else the turn under way takes what comes of it
+            self.wake()
 
     def _send(self, ready: Ready) -> None:
         for message in ready.after_save:

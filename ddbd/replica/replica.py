@@ -14,6 +14,7 @@ from ddbd.raft.types import NodeId, Role
 from ddbd.replica.driver import Driver
 from ddbd.replica.promises import World
 from ddbd.replica.reads import Waiter
+from ddbd.replica.tuning import HURRY_COUNT
 from ddbd.storage import Store, Tables
 
 DRAIN_SECONDS = 5.0  # how long a stopping node waits for its clients' writes
@@ -87,6 +88,8 @@ class Replica:
         except DdbError as error:
             return fail(error)
         driver.wake()
+        if driver.proposals.held_count >= HURRY_COUNT:
+            driver.hurry()
         return answer
 
     def read_barrier(self, timeout_seconds: float) -> Deferred[None]:
@@ -103,9 +106,13 @@ class Replica:
         """See `web.backend`."""
         try:
             self.assert_readable()
-            return self._driver.reads.add_index(index, self.applied_index, self._deadline(timeout_seconds))
+            done = self._driver.reads.add_index(index, self.applied_index, self._deadline(timeout_seconds))
         except DdbError as error:
             return fail(error)
+        if not done.called:
+            self._driver.reads.probe()  # its answer brings the commit index along
+            self._driver.wake()
+        return done
 
     def wait_leader(self, timeout_seconds: float) -> Deferred[NodeId]:
         """See `web.backend`."""

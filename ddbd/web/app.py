@@ -39,6 +39,7 @@ NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or applicatio
 _DATABASE = frozenset({"db_name"})
 _TABLE = _DATABASE | {"table_name"}
 _ROW = _TABLE | {"row_id"}
+_INSERT, _UPDATE, _DELETE = _ROW | {"data", "rows", "upsert"}, _ROW | {"new_data", "if_version"}, _ROW | {"if_version"}
 
 Handler = Callable[["Api", Any], Awaitable[Reply]]
 
@@ -93,6 +94,20 @@ def answering(handler: Handler) -> Callable[[Api, Any], Deferred[None]]:
     return start
 
 
+def writing(handler: Callable[[Api, Any], Deferred[Any]]) -> Callable[[Api, Any], Deferred[Any]]:
+    """As `answering`, for what clients send most: no coroutine. What is waited for sends the reply itself."""
+
+    @wraps(handler)
+    def start(self: Api, request: Any) -> Deferred[Any]:
+        try:
+            waited = handler(self, request)
+        except Exception:  # noqa: BLE001 - as in `answering`
+            return Deferred.fromCoroutine(self.refuse(request, Failure()))
+        return waited.addErrback(self._refuse_later, request)
+
+    return start
+
+
 class Api:
     """`entropy(n)` gives n random bytes, for the ids of errors."""
 
@@ -138,24 +153,24 @@ class Api:
     # Rows.
 
     @app.route("/insert", methods=["POST"])
-    @answering
-    async def insert(self, request: Any) -> Reply:
+    @writing
+    def insert(self, request: Any) -> Deferred[Any]:
         if load_type(_content_types(request)) is not None:
-            return await self._load(request)
-        write = self._write(request, _ROW | {"data", "rows", "upsert"}, NO_LOAD)
-        return _told(await self._propose(write, shape.insert(write.fields, self._ids)))
+            return self._load(request)
+        write = self._write(request, _INSERT, NO_LOAD)
+        return self._propose(write, shape.insert(write.fields, self._ids)).addCallback(self._tell, request)
 
     @app.route("/update", methods=["POST"])
-    @answering
-    async def update(self, request: Any) -> Reply:
-        write = self._write(request, _ROW | {"new_data", "if_version"})
-        return _told(await self._propose(write, shape.update(write.fields)))
+    @writing
+    def update(self, request: Any) -> Deferred[Any]:
+        write = self._write(request, _UPDATE)
+        return self._propose(write, shape.update(write.fields)).addCallback(self._tell, request)
 
     @app.route("/delete_record", methods=["POST"])
-    @answering
-    async def delete_record(self, request: Any) -> Reply:
-        write = self._write(request, _ROW | {"if_version"})
-        return _told(await self._propose(write, shape.delete_record(write.fields)))
+    @writing
+    def delete_record(self, request: Any) -> Deferred[Any]:
+        write = self._write(request, _DELETE)
+        return self._propose(write, shape.delete_record(write.fields)).addCallback(self._tell, request)
 
     @app.route("/select", methods=["GET"])
     def select(self, request: Any) -> Deferred[None] | None:
@@ -170,12 +185,12 @@ class Api:
             barrier = self.backend.read_barrier(wanted.point.timeout_seconds)
         except Exception:  # noqa: BLE001 - as in `answering`
             return Deferred.fromCoroutine(self.refuse(request, Failure()))
-        return barrier.addCallback(self._send_one, request, wanted).addErrback(self._refuse_one, request)
+        return barrier.addCallback(self._send_one, request, wanted).addErrback(self._refuse_later, request)
 
     def _send_one(self, _: None, request: Any, wanted: reads.OneRow) -> None:
         self._send(request, wanted.reply(self.backend))
 
-    def _refuse_one(self, failure: Failure, request: Any) -> Any:
+    def _refuse_later(self, failure: Failure, request: Any) -> Any:
         if request.finished and failure.check(CancelledError):
             return None
         return Deferred.fromCoroutine(self.refuse(request, failure))
@@ -234,6 +249,10 @@ class Api:
                 raise NotLeader(leader_id)
         return _told(await self._propose(write, command))
 
+    def _tell(self, answer: Answer, request: Any) -> None:
+        self._send(request, _told(answer))
+
+    @answering
     async def _load(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], LOAD)
         key = _idempotency_key(request, self._limits)

@@ -4,7 +4,7 @@ Nothing is made before it is asked for: the body as a file, the path's segments,
 
 An answer is either one call of `answer` (everything is known: it leaves in one write), or twisted.web's way: setResponseCode, setHeader,
 write as often as there is something, finish. Then the head leaves with the first write, and the body in chunks where no Content-Length
-was set (in HTTP/1.0 up to the connection's end).
+was set (in HTTP/1.0, and where `Connection` is set to close, up to the connection's end).
 """
 
 from __future__ import annotations
@@ -154,12 +154,12 @@ class Request:
         self.startedWriting = 1
         self._is_whole = self.method != b"HEAD" and self._status not in WITHOUT_BODY
         is_framed = b"content-length" in self._fields or self._status in WITHOUT_BODY
-        self._chunked = not is_framed and self.clientproto == b"HTTP/1.1"
+        self._chunked = not is_framed and self.clientproto == b"HTTP/1.1" and b"connection" not in self._fields
         self._keep_open = self.channel.keeps_open(self) and (is_framed or self._chunked)
         lines = lines_of(self._fields.values())
         if self._chunked:
             lines += b"Transfer-Encoding: chunked\r\n"
-        if not self._keep_open:
+        if not self._keep_open and b"connection" not in self._fields:
             lines += CLOSE
         self.channel.write(self.channel.site.answer_head(self._status, lines))
 

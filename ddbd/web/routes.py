@@ -7,6 +7,9 @@ gives what Klein takes as well: bytes, text, or a Deferred of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 
 from klein import Klein
@@ -16,10 +19,11 @@ from ddbd.web.request import Request
 
 
 class Routes:
-    def __init__(self, app: Klein) -> None:
-        self._execute = app.execute_endpoint
-        self._endpoints = {
-            (method.encode("ascii"), rule.rule.encode("ascii")): rule.endpoint
+    """`instance` is what the app's handlers are methods of."""
+
+    def __init__(self, app: Klein, instance: Any) -> None:
+        self._handlers = {
+            (method.encode("ascii"), rule.rule.encode("ascii")): _handler(app, rule.endpoint, instance)
             for rule in app.url_map.iter_rules()
             if not rule.arguments
             for method in rule.methods or ("GET", "HEAD")
@@ -27,10 +31,10 @@ class Routes:
 
     def run(self, request: Request) -> bool:
         """Whether the path is one of ours."""
-        endpoint = self._endpoints.get((request.method, request.path))
-        if endpoint is None:
+        handler = self._handlers.get((request.method, request.path))
+        if handler is None:
             return False
-        result: Any = self._execute(endpoint, request)
+        result = handler(request)
         if isinstance(result, Deferred):
             if not request.finished:
                 request.call = result
@@ -38,6 +42,14 @@ class Routes:
         else:
             _write(result, request)
         return True
+
+
+def _handler(app: Klein, endpoint: str, instance: Any) -> Callable[[Any], Any]:
+    """Klein's executor of a route binds the instance and looks for a coroutine, at each request; of a plain function both are known now."""
+    function = getattr(app.endpoints[endpoint], "__wrapped__", None)
+    if function is None or iscoroutinefunction(function) or getattr(function, "__klein_bound__", False):
+        return partial(app.execute_endpoint, endpoint)
+    return partial(function, instance)
 
 
 def _write(result: Any, request: Request) -> None:

@@ -76,7 +76,7 @@ class Site(server.Site):
     def serve(self, root: IResource, api: Api) -> None:
         """From the next request on, also of connections that are open."""
         self.resource, self.api = root, api
-        self._routes = Routes(api.app)
+        self._routes = Routes(api.app, api)
 
     def startFactory(self) -> None:
         """No access log, and so no clock for it."""

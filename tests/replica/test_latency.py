@@ -1,0 +1,142 @@
+"""What a turn does at once, what it puts off, and what it saves itself: the latency of writes and of what follows on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from replica_kit import LATENCY_SECONDS, Cluster, MemoryNode, Outcome, insert
+
+from ddbd.commands import Applied
+from ddbd.raft.messages import AppendEntries, AppendResponse, Message
+from ddbd.raft.types import Entry
+from ddbd.replica.tuning import HURRY_COUNT
+from ddbd.storage.memory import MemoryStore
+from ddbd.storage.memory_tables import MemoryTables
+
+ROUND_TRIP = 2 * LATENCY_SECONDS
+
+
+@pytest.fixture
+def trio() -> Cluster:
+    return Cluster().set_up()
+
+
+def after_a_heartbeat(trio: Cluster) -> None:
+    """Everybody knows everything, and the next heartbeat is as far away as can be."""
+    trio.run(1.0)
+    trio.until(lambda: trio.nodes["1"].driver._ticks % trio.nodes["1"].core.config.heartbeat_ticks == 0)
+
+
+def notices(trio: Cluster) -> list[AppendEntries]:
+    return [message for message in trio.seen if isinstance(message, AppendEntries) and not message.entries]
+
+
+def test_a_write_at_the_leader_takes_one_round_trip_and_one_message_to_each_follower(trio: Cluster) -> None:
+    after_a_heartbeat(trio)
+    trio.seen.clear()
+    outcome = trio.nodes["1"].insert("a")
+    trio.done(outcome)
+    assert outcome.seconds == pytest.approx(ROUND_TRIP)
+    trio.run(5 * LATENCY_SECONDS)
+    assert [type(message) for message in trio.seen] == 2 * [AppendEntries] + 2 * [AppendResponse]
+
+
+def test_a_write_at_a_follower_does_not_wait_for_a_heartbeat(trio: Cluster) -> None:
+    after_a_heartbeat(trio)
+    trio.seen.clear()
+    outcome = trio.nodes["2"].insert("a")
+    trio.done(outcome)
+    assert outcome.seconds == pytest.approx(2 * ROUND_TRIP)
+    assert {message.to for message in notices(trio)} == {"2"}, "who has no client that waits is not told yet"
+
+
+def test_a_read_at_a_follower_does_not_wait_for_a_heartbeat(trio: Cluster) -> None:
+    after_a_heartbeat(trio)
+    written = trio.nodes["1"].insert("a")
+    trio.done(written)
+    read = trio.nodes["3"].read("a")
+    trio.done(read)
+    assert read.value[0] == "a"
+    assert read.seconds == pytest.approx(2 * ROUND_TRIP)
+
+
+def test_a_wait_for_an_index_does_not_wait_for_a_heartbeat(trio: Cluster) -> None:
+    after_a_heartbeat(trio)
+    written = trio.nodes["1"].insert("a")
+    trio.done(written)
+    waited = Outcome(trio.nodes["2"].replica.wait_applied(written.value.body["index"], 5.0), trio.clock)
+    trio.done(waited)
+    assert waited.is_ok
+    assert waited.seconds == pytest.approx(2 * ROUND_TRIP)
+
+
+def test_followers_without_clients_know_a_commit_before_the_next_heartbeat_is_over(trio: Cluster) -> None:
+    after_a_heartbeat(trio)
+    written = trio.nodes["1"].insert("a")
+    trio.done(written)
+    took = trio.until(lambda: all(node.local("a") is not None for node in trio.running))
+    assert took <= trio.config.timing.heartbeat_ms / 1000
+
+
+def appends_of(trio: Cluster) -> list[int]:
+    """The entries of each AppendEntries to node 2."""
+    return [len(message.entries) for message in trio.seen if isinstance(message, AppendEntries) and message.to == "2"]
+
+
+def test_many_writes_of_one_reactor_turn_leave_in_batches_that_the_others_can_begin_with(trio: Cluster) -> None:
+    leader: MemoryNode = trio.nodes["1"]
+    trio.seen.clear()
+    answers = [leader.write(insert(f"r{number}")) for number in range(HURRY_COUNT + 3)]
+    assert appends_of(trio) == [HURRY_COUNT], "the first batch left before the reactor's turn was over"
+    trio.done(*answers)
+    assert all(answer.is_ok for answer in answers)
+    assert [count for count in appends_of(trio) if count] == [HURRY_COUNT, 3]
+
+
+def test_writes_that_come_while_a_turn_answers_others_wait_for_the_next_one(trio: Cluster) -> None:
+    """A client with requests sent ahead: its next ones begin inside of the answer to the one before."""
+    leader, more = trio.nodes["1"], []
+
+    def answered(answer: object) -> object:
+        more.extend(leader.write(insert(f"next{number}")) for number in range(HURRY_COUNT))
+        return answer
+
+    first = Outcome(leader.replica.propose(insert("first"), 5.0).addCallback(answered), trio.clock)
+    trio.until(lambda: first.is_done)
+    trio.done(*more)
+    assert first.is_ok
+    assert all(each.is_ok for each in more)
+
+
+class WatchedTables(MemoryTables):
+    """Knows how much had left its node when it was told to apply something."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.sent: list[Message] = []  # of all nodes
+        self.applied_after: list[int] = []
+
+    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
+        self.applied_after.append(sum(isinstance(message, AppendResponse) and message.sender == "2" for message in self.sent))
+        return super().apply(entries)
+
+
+class WatchedStore(MemoryStore):
+    tables: WatchedTables
+
+    def _make_tables(self, image: bytes) -> MemoryTables:
+        return WatchedTables(self._limits, self._clock, self.files, self._founders, image)
+
+
+def test_an_acknowledgement_leaves_before_this_node_applies_what_came_with_it() -> None:
+    trio = Cluster(store_class=WatchedStore).set_up()
+    leader, tables = trio.nodes["1"], trio.nodes["2"].store.tables
+    assert isinstance(tables, WatchedTables)
+    after_a_heartbeat(trio)
+    trio.seen.clear()
+    tables.sent, tables.applied_after = trio.seen, []
+    trio.done(leader.insert("a"))
+    trio.done(leader.insert("b"))
+    assert tables.applied_after == [2], "the first write is applied with the second one, and that was acknowledged before"
