@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ddbd.raft import candidate, follower, leader
+from ddbd.raft import candidate, follower, leader, offers
 from ddbd.raft.config import Dice, RaftConfig
 from ddbd.raft.log import RaftLog
 from ddbd.raft.messages import (
@@ -202,12 +202,12 @@ class Raft:
     def offer_snapshot(self, peer: NodeId, meta: SnapshotMeta, token: str) -> None:
         """A snapshot is ready for the follower; it is offered until the follower has it."""
         if self.leading is not None:
-            leader.offer_snapshot(self, self.leading, peer, meta, token)
+            offers.offer(self, self.leading, peer, meta, token)
 
     def withdraw_snapshot(self, token: str) -> None:
         """It can no longer be had: whom it was offered to wants another one."""
         if self.leading is not None:
-            leader.withdraw_snapshot(self, self.leading, token)
+            offers.withdraw(self, self.leading, token)
 
     def installed(self, meta: SnapshotMeta) -> None:
         """The snapshot is this node's state now, and the base of its log. No save is under way."""
@@ -354,6 +354,12 @@ class Raft:
             return False
         saved = self._saved_hard_state
         return bool(self._after_save) or (self.term, self.vote) != (saved.term, saved.vote) or self.log.saved_index < self.log.last_index
+
+    def is_idle(self) -> bool:
+        """Whether a `ready` would hand out nothing at all."""
+        if self.pending_snapshot is not None or self.has_more():
+            return False
+        return self.leading is None or not leader.has_to_send(self, self.leading)
 
     # Between the roles.
 

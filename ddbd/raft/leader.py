@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ddbd.raft import quorum
+from ddbd.raft import offers, quorum
 from ddbd.raft.messages import (
     AppendEntries,
     AppendResponse,
     Context,
     Heartbeat,
     HeartbeatResponse,
-    InstallSnapshot,
     RaftMessage,
     ReadRequest,
     ReadResponse,
@@ -121,6 +120,18 @@ def _must_tell(raft: Raft, progress: Progress) -> bool:
     if progress.sent_commit >= raft.commit_index:
         return False
     return not raft.config.commit_waits or progress.wanted_index > progress.sent_commit
+
+
+def has_to_send(raft: Raft, leading: Leading) -> bool:
+    """Whether `flush` would send something."""
+    if leading.waiting_reads and not leading.round_reads:
+        return True
+    config, last_index = raft.config, raft.log.last_index
+    return any(
+        progress.may_send(config.append_messages_max, config.inflight_bytes_max)
+        and (progress.pace is not Pace.REPLICATE or progress.next_index <= last_index or _must_tell(raft, progress))
+        for progress in leading.progress.values()
+    )
 
 
 def tell_commit(leading: Leading, peer: NodeId, index: int) -> None:
@@ -311,7 +322,7 @@ def tick(raft: Raft, leading: Leading) -> None:
         return
     if leading.ticks % raft.config.heartbeat_ticks == 0:
         _send_heartbeats(raft, leading)
-        _repeat_offers(raft, leading)
+        offers.repeat(raft, leading)
     if (leading.ticks + 1) % raft.config.heartbeat_ticks == 0:
         for progress in leading.progress.values():
             progress.wanted_index = raft.commit_index  # before the heartbeat: else its answer comes from one who was not told yet
@@ -365,28 +376,3 @@ def _maybe_fail_back(raft: Raft, leading: Leading) -> None:
         leading.quiet_ticks = 0
         raft.failback_tick = raft.ticks
         raft.failback_wait_ticks = min(2 * raft.failback_wait_ticks, raft.config.failback_ticks_max)
-
-
-# Snapshots (Raft 7).
-
-
-def offer_snapshot(raft: Raft, leading: Leading, peer: NodeId, meta: SnapshotMeta, token: str) -> None:
-    progress = leading.progress.get(peer)
-    if progress is not None:
-        if progress.pace is not Pace.REPLICATE:  # there it only needs other tables: it goes on getting the log
-            progress.to_snapshot()
-            progress.snapshot_index = meta.index
-        leading.offers[peer] = (meta, token)
-        raft.send(InstallSnapshot(peer, raft.id, raft.term, meta, token))
-
-
-def withdraw_snapshot(raft: Raft, leading: Leading, token: str) -> None:
-    for peer in [peer for peer, (_, offered) in leading.offers.items() if offered == token]:
-        del leading.offers[peer]
-        leading.progress[peer].to_snapshot()
-        raft.snapshots_wanted.append(peer)
-
-
-def _repeat_offers(raft: Raft, leading: Leading) -> None:
-    for peer, (meta, token) in leading.offers.items():
-        raft.send(InstallSnapshot(peer, raft.id, raft.term, meta, token))

@@ -19,7 +19,7 @@ from ddbd.config import Config
 from ddbd.errors import Corrupt, Fatal, Refused
 from ddbd.raft.core import ProposalDropped, Raft, Ready, SnapshotOffer
 from ddbd.raft.log import CacheLimits, RaftLog
-from ddbd.raft.messages import Forward, Message, Quarantine, StateCheck, StateReport
+from ddbd.raft.messages import AppendResponse, Forward, HeartbeatResponse, Message, Quarantine, StateCheck, StateReport
 from ddbd.raft.types import Entry, NodeId
 from ddbd.replica.audit import Audit
 from ddbd.replica.carried import Carried, Foreign
@@ -95,6 +95,9 @@ class Driver:
             return
         try:
             self._receive(message)
+            # The second of two acknowledgements changes nothing any more: half of a leader's messages are such.
+            if isinstance(message, AppendResponse | HeartbeatResponse) and self.core.is_idle() and not self._is_leader_news():
+                return
         except Exception as error:  # noqa: BLE001 - as in a turn
             self.fail(error)
         self.wake()
@@ -182,13 +185,16 @@ class Driver:
         if self.is_stopped:
             return
         self.world.peers.flush()
-        if self._is_put_off or self._known_leader != (self.core.leader_id, self.core.term):
+        if self._is_put_off or self._is_leader_news():
             self.wake()
 
     def _holds(self) -> bool:
         """Whether this turn applies nothing: a checkpoint is being ended, or clients' large requests took long in it (but never twice)."""
         self._is_put_off = not self._is_put_off and self.world.turn_seconds() >= LONG_TURN_SECONDS
         return self._is_put_off or self.store.tables.holds_writes
+
+    def _is_leader_news(self) -> bool:
+        return self._known_leader != (self.core.leader_id, self.core.term)
 
     def _notice_leader(self, now: float) -> None:
         """After a change of leader or stream, what was sent before may be lost: it goes again."""

@@ -168,6 +168,8 @@ class Cluster:
         node = self.nodes[node_id]
         if not node.is_up:
             return
+        if node.core.is_idle():
+            self._nothing_is_left(node)
         for _ in range(READIES_MAX):
             self._handle(node, node.core.ready())
             self.checks.after_turn(self, node)
@@ -177,7 +179,7 @@ class Cluster:
         raise AssertionError(f"a turn of {node_id} never ends")
 
     def _nothing_is_left(self, node: Node) -> None:
-        """What `has_more` denied must not be there."""
+        """What `has_more` or `is_idle` denied must not be there."""
         rest = node.core.ready()
         left = (*rest.messages, *rest.after_save, *rest.committed, *rest.reads, *rest.snapshots_wanted, *rest.entries, rest.hard_state)
         assert left == (None,), f"{node.id} still had {left}"

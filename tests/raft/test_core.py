@@ -87,6 +87,46 @@ def test_what_is_handed_out_at_once_is_bounded() -> None:
     assert [[entry.index for entry in core.ready().committed] for _ in range(4)] == [[2], [3, 4], [5, 6], []]
 
 
+def settle(cluster: Cluster) -> None:
+    cluster.turn("1")
+    cluster.settle()
+
+
+def test_a_core_is_idle_exactly_when_a_ready_would_be_empty() -> None:
+    cluster = Cluster.of(3, commit_waits=True)
+    core = cluster.elect("1")
+    cluster.settle()
+    assert core.is_idle()
+    cluster.checks.read_asked((1, 1))
+    core.request_reads([(1, 1)])
+    assert not core.is_idle(), "a read waits for its round"
+    settle(cluster)
+    assert core.is_idle()
+    core.propose([b"x"], 0)
+    assert not core.is_idle(), "an entry is neither saved nor sent"
+    settle(cluster)
+    assert core.is_idle(), "the commit has nobody who waits for it"
+    assert core.leading is not None
+    assert core.leading.progress["2"].sent_commit < core.commit_index
+    core.tell_commit("2")
+    assert not core.is_idle()
+    settle(cluster)
+    assert (cluster["2"].commit_index, cluster["3"].commit_index) == (2, 1)
+    cluster["2"].tell_commit("1")
+    assert cluster["2"].is_idle(), "only a leader tells"
+    core.tell_commit("9")
+    assert core.is_idle(), "a stranger is told nothing"
+
+
+def test_a_follower_with_a_snapshot_on_offer_is_not_idle() -> None:
+    cluster = Cluster.of(3)
+    cluster.elect("1")
+    cluster.settle()
+    cluster.hand(InstallSnapshot("2", "1", 1, SnapshotMeta(9, 1, 0, cluster["1"].membership), "token"))
+    assert cluster["2"].pending_snapshot is not None
+    assert not cluster["2"].is_idle()
+
+
 def test_who_does_not_lead_ignores_what_is_for_leaders() -> None:
     cluster = Cluster.of(3)
     core = cluster["2"]
