@@ -28,18 +28,12 @@ from ddbd.web.door import load_type
 from ddbd.web.drive import drive
 from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
-from ddbd.web.load import LOAD, load
-from ddbd.web.parameters import Parameters
+from ddbd.web.load import load
+from ddbd.web.parameters import LOAD, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
 
-WRITE = frozenset({"db", "timeout", "forward"})
 NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or application/x-ndjson"  # curl sends another unless told
-
-_DATABASE = frozenset({"db_name"})
-_TABLE = _DATABASE | {"table_name"}
-_ROW = _TABLE | {"row_id"}
-_INSERT, _UPDATE, _DELETE = _ROW | {"data", "rows", "upsert"}, _ROW | {"new_data", "if_version"}, _ROW | {"if_version"}
 
 Handler = Callable[["Api", Any], Awaitable[Reply]]
 
@@ -47,7 +41,7 @@ Handler = Callable[["Api", Any], Awaitable[Reply]]
 class Write(NamedTuple):
     """What every write brings along."""
 
-    fields: shape.Fields
+    given: shape.Given
     deadline: float  # on the clock
     forward: bool
     key: str
@@ -62,13 +56,15 @@ class Options(NamedTuple):
     forward: bool
 
 
-@lru_cache(maxsize=256)
-def write_options(query: bytes, timeout_seconds_max: float, hint: str) -> Options:
-    """Most clients send the same few for ever. Raises Refused."""
-    parameters = Parameters(query, WRITE, hint)
-    db = parameters.text("db")
-    timeout_seconds, forward = parameters.timeout_seconds(timeout_seconds_max), parameters.flag("forward")
-    return Options(None if db is None else shape.check_name("db", db), timeout_seconds, forward)
+def write_options(limits: Limits) -> Callable[[bytes, str], Options]:
+    """Reads the query string of a write; raises Refused. Most clients send the same few for ever."""
+
+    @lru_cache(maxsize=256)
+    def read(query: bytes, hint: str) -> Options:
+        parameters = Parameters(query, WRITE, limits, hint)
+        return Options(parameters.get("db"), parameters.timeout_seconds, parameters.get("forward"))
+
+    return read
 
 
 def answering(handler: Handler) -> Callable[[Api, Any], Deferred[None]]:
@@ -121,6 +117,8 @@ class Api:
         self._clock = clock
         self._ids = ids
         self._limits = backend.config.limits
+        self._options = write_options(self._limits)
+        self._points = reads.Points(self._limits)
         self._common_term = -1
         self._common = common(backend.node_id, 0)
 
@@ -129,26 +127,26 @@ class Api:
     @app.route("/init_database", methods=["POST"])
     @answering
     async def init_database(self, request: Any) -> Reply:
-        write = self._write(request, _DATABASE | {"user", "password", "host"})
-        return await self._propose_at_master(write, shape.init_database(write.fields))
+        write = self._write(request)
+        return await self._propose_at_master(write, shape.init_database(write.given))
 
     @app.route("/drop_database", methods=["POST"])
     @answering
     async def drop_database(self, request: Any) -> Reply:
-        write = self._write(request, _DATABASE)
-        return await self._propose_at_master(write, shape.drop_database(write.fields))
+        write = self._write(request)
+        return await self._propose_at_master(write, shape.drop_database(write.given))
 
     @app.route("/create_table", methods=["POST"])
     @answering
     async def create_table(self, request: Any) -> Reply:
-        write = self._write(request, _TABLE | {"columns"})
-        return await self._propose_at_master(write, shape.create_table(write.fields))
+        write = self._write(request)
+        return await self._propose_at_master(write, shape.create_table(write.given))
 
     @app.route("/delete_table", methods=["POST"])
     @answering
     async def delete_table(self, request: Any) -> Reply:
-        write = self._write(request, _TABLE)
-        return await self._propose_at_master(write, shape.delete_table(write.fields))
+        write = self._write(request)
+        return await self._propose_at_master(write, shape.delete_table(write.given))
 
     # Rows.
 
@@ -157,26 +155,26 @@ class Api:
     def insert(self, request: Any) -> Deferred[Any]:
         if load_type(_content_types(request)) is not None:
             return self._load(request)
-        write = self._write(request, _INSERT, NO_LOAD)
-        return self._propose(write, shape.insert(write.fields, self._ids)).addCallback(self._tell, request)
+        write = self._write(request, NO_LOAD)
+        return self._propose(write, shape.insert(write.given, self._ids)).addCallback(self._tell, request)
 
     @app.route("/update", methods=["POST"])
     @writing
     def update(self, request: Any) -> Deferred[Any]:
-        write = self._write(request, _UPDATE)
-        return self._propose(write, shape.update(write.fields)).addCallback(self._tell, request)
+        write = self._write(request)
+        return self._propose(write, shape.update(write.given)).addCallback(self._tell, request)
 
     @app.route("/delete_record", methods=["POST"])
     @writing
     def delete_record(self, request: Any) -> Deferred[Any]:
-        write = self._write(request, _DELETE)
-        return self._propose(write, shape.delete_record(write.fields)).addCallback(self._tell, request)
+        write = self._write(request)
+        return self._propose(write, shape.delete_record(write.given)).addCallback(self._tell, request)
 
     @app.route("/select", methods=["GET"])
     def select(self, request: Any) -> Deferred[None] | None:
         """One row takes the short way: no coroutine, and of this node's own copy no Deferred either."""
         try:
-            wanted = reads.one_row(request, self._limits)
+            wanted = self._points.one_row(request)
             if wanted is None:
                 return self._select(request)
             if wanted.point.local:
@@ -228,15 +226,15 @@ class Api:
 
     # Writing.
 
-    def _write(self, request: Any, allowed: frozenset[str], hint: str = "") -> Write:
+    def _write(self, request: Any, hint: str = "") -> Write:
         """Raises Refused. The fingerprint is of what came, before ids are filled in."""
         path, _, query = request.uri.partition(b"?")
-        options, key = write_options(query, self._limits.timeout_seconds_max, hint), _idempotency_key(request, self._limits)
+        options, key = self._options(query, hint), _idempotency_key(request, self._limits)
         body = request.content.read()
         values = decode_object(body, self._limits.json_depth_max)
-        fields = shape.Fields(values, allowed, options.db, self._limits, len(body))
+        given = shape.Given(values, len(body), options.db, self._limits)
         fingerprint = fingerprint_of(request.method, path, query, body) if key else b""
-        return Write(fields, self._clock.seconds() + options.timeout_seconds, options.forward, key, fingerprint)
+        return Write(given, self._clock.seconds() + options.timeout_seconds, options.forward, key, fingerprint)
 
     def _propose(self, write: Write, command: AnyCommand) -> Deferred[Answer]:
         return self.backend.propose(command, max(0.0, write.deadline - self._clock.seconds()), write.key, write.fingerprint)
@@ -254,7 +252,7 @@ class Api:
 
     @answering
     async def _load(self, request: Any) -> Reply:
-        parameters = Parameters(request.uri.partition(b"?")[2], LOAD)
+        parameters = Parameters(request.uri.partition(b"?")[2], LOAD, self._limits)
         key = _idempotency_key(request, self._limits)
         content_type = load_type(_content_types(request)) or b""
         return json_reply(await load(self.backend, self._clock, self._ids, request, parameters, content_type, key))

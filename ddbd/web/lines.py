@@ -20,7 +20,8 @@ from ddbd.errors import Refused
 from ddbd.storage import TableInfo
 from ddbd.web.canonical import decode, decode_object, kind, quoted
 from ddbd.web.ids import RowIds
-from ddbd.web.shape import GROWTH_MAX, check_row_id, check_row_size
+from ddbd.web.kinds import check_row_id, check_row_size
+from ddbd.web.shape import GROWTH_MAX
 
 FIELDS_MAX = 10_000  # of a record; SQLite has at most 2,000 columns, and a file that lies on its side must not keep the node busy
 

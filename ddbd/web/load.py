@@ -26,9 +26,7 @@ from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.lines import Record, first_misfit, records_of
 from ddbd.web.parameters import Parameters
-from ddbd.web.shape import check_name
 
-LOAD = frozenset({"table", "db", "upsert", "timeout"})
 SLICE_ROWS = 1_000
 SLICE_BYTES = 256 * 1024
 PARSE_SECONDS = 0.004
@@ -135,16 +133,15 @@ async def load(
     backend: Backend, clock: IReactorTime, ids: RowIds, request: Any, parameters: Parameters, content_type: bytes, key: str
 ) -> dict[str, Any]:
     """What the reply says. Raises LoadStopped, and before the first row whatever a read does."""
-    limits = backend.config.limits
-    timeout_seconds = parameters.timeout_seconds(limits.timeout_seconds_max)
-    table, db, upsert = check_name("table", parameters.required("table")), parameters.text("db"), parameters.flag("upsert")
-    insert = Insert(None if db is None else check_name("db", db), table, (), upsert, single=False)
+    timeout_seconds = parameters.timeout_seconds
+    insert = Insert(parameters.get("db"), parameters.get("table"), (), parameters.get("upsert"), single=False)
     await backend.read_barrier(timeout_seconds)  # this node must know the table's columns as they are
     info = backend.tables.table(insert.db, insert.table)
-    insert = Insert(info.db, info.name, (), upsert, single=False)  # all slices into one table, whatever becomes the default meanwhile
+    # All slices into one table, whatever becomes the default meanwhile.
+    insert = Insert(info.db, info.name, (), insert.upsert, single=False)
     scope = fingerprint_of(request.method, *request.uri.partition(b"?"), content_type)
     loader = Loader(backend, clock, info, insert, timeout_seconds, key, scope)
-    records = records_of(content_type, info, limits, ids)
+    records = records_of(content_type, info, backend.config.limits, ids)
     body = getattr(request, "load", None) or _Whole(request.content)
     try:
         while chunk := await body.read():

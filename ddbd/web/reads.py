@@ -25,15 +25,11 @@ from ddbd.storage import Query
 from ddbd.web.backend import Backend
 from ddbd.web.canonical import quoted
 from ddbd.web.formats import Format, choose
-from ddbd.web.parameters import Parameters
+from ddbd.web.kinds import Table
+from ddbd.web.parameters import SEARCH, SELECT, Parameters
 from ddbd.web.reply import JSON, Reply
 from ddbd.web.rows import RowStream
-from ddbd.web.shape import check_name, check_row_id
 
-_COMMON = frozenset({"table", "db", "columns", "limit", "after", "timeout", "consistency", "min_index", "versions"})
-SELECT = _COMMON | {"row_id"}
-SEARCH = _COMMON | {"column", "op", "value"}
-OPS = ("eq", "ne", "lt", "le", "gt", "ge", "prefix", "contains")
 KEPT_BYTES_MAX = 512  # of a query string whose Point is kept
 POINTS_KEPT = 256
 
@@ -56,21 +52,16 @@ class Read(NamedTuple):
 
 def select_read(request: Any, limits: Limits) -> Read:
     """Raises Refused."""
-    parameters = _parameters(request, SELECT)
-    query = _query(parameters)
-    row_id = parameters.text("row_id")
-    if row_id is not None:
-        query = query._replace(row_id=check_row_id("row_id", row_id, limits))
-    return _read(request, parameters, query, limits)
+    parameters = _parameters(request, SELECT, limits)
+    return _read(request, parameters, _query(parameters)._replace(row_id=parameters.get("row_id")))
 
 
 def search_read(request: Any, limits: Limits) -> Read:
     """Raises Refused."""
-    parameters = _parameters(request, SEARCH)
-    op = parameters.choice("op", OPS)
-    column = check_name("column", parameters.required("column"))
-    query = _query(parameters)._replace(column=column, op=op, value=parameters.required("value"))
-    return _read(request, parameters, query, limits)
+    parameters = _parameters(request, SEARCH, limits)
+    op, column = parameters.get("op"), parameters.get("column")
+    query = _query(parameters)._replace(column=column, op=op, value=parameters.get("value"))
+    return _read(request, parameters, query)
 
 
 async def read(backend: Backend, clock: IReactorTime, read: Read) -> Reply:
@@ -149,31 +140,36 @@ class OneRow(NamedTuple):
         return Reply(200, body, self.format.content_type, tuple(headers))
 
 
-def one_row(request: Any, limits: Limits) -> OneRow | None:
-    """The short way; None for what only `select_read` understands. Raises Refused."""
-    query = request.uri.partition(b"?")[2]
-    match = _PLAIN_ROW_ID.search(query)
-    if match is None:
-        return None
-    start, end = match.span(1)
-    if end - start > limits.row_id_bytes_max or len(query) - (end - start) > KEPT_BYTES_MAX:
-        return None
-    point = _point(query[:start], query[end:], limits.timeout_seconds_max)
-    if point is None:
-        return None
-    get = request.requestHeaders.getRawHeaders
-    accept, if_none_match = get(b"Accept"), get(b"If-None-Match")
-    format_ = choose(accept) if accept else None
-    return OneRow(point, str(match[1], "ascii"), format_, tuple(if_none_match or ()))
+class Points:
+    """The short way: what is kept of query strings. One for each app, as the limits are."""
 
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._point = lru_cache(maxsize=POINTS_KEPT)(self._parse)
 
-@lru_cache(maxsize=POINTS_KEPT)
-def _point(before: bytes, after: bytes, timeout_seconds_max: float) -> Point | None:
-    """Of a query string around the value of its row_id. None where there is more to wait for. Raises Refused."""
-    parameters = Parameters(b"%sx%s" % (before, after), SELECT)
-    query, timeout_seconds = _query(parameters), parameters.timeout_seconds(timeout_seconds_max)
-    local, versions = _is_local(parameters), parameters.flag("versions")
-    return None if parameters.integer("min_index", 0) is not None else Point(query, local, versions, timeout_seconds)
+    def one_row(self, request: Any) -> OneRow | None:
+        """None for what only `select_read` understands. Raises Refused."""
+        query = request.uri.partition(b"?")[2]
+        match = _PLAIN_ROW_ID.search(query)
+        if match is None:
+            return None
+        start, end = match.span(1)
+        if end - start > self._limits.row_id_bytes_max or len(query) - (end - start) > KEPT_BYTES_MAX:
+            return None
+        point = self._point(query[:start], query[end:])
+        if point is None:
+            return None
+        get = request.requestHeaders.getRawHeaders
+        accept, if_none_match = get(b"Accept"), get(b"If-None-Match")
+        format_ = choose(accept) if accept else None
+        return OneRow(point, str(match[1], "ascii"), format_, tuple(if_none_match or ()))
+
+    def _parse(self, before: bytes, after: bytes) -> Point | None:
+        """Of a query string around the value of its row_id. None where there is more to wait for. Raises Refused."""
+        parameters = Parameters(b"%sx%s" % (before, after), SELECT, self._limits)
+        query, timeout_seconds = _query(parameters), parameters.timeout_seconds
+        local, versions = _is_local(parameters), parameters.get("versions")
+        return None if parameters.get("min_index") is not None else Point(query, local, versions, timeout_seconds)
 
 
 async def _many_rows(backend: Backend, clock: IReactorTime, read: Read, headers: list[tuple[bytes, bytes]]) -> Reply:
@@ -187,38 +183,32 @@ async def _many_rows(backend: Backend, clock: IReactorTime, read: Read, headers:
     return Reply(200, b"", read.format.content_type, tuple(headers), stream)
 
 
-def _parameters(request: Any, allowed: frozenset[str]) -> Parameters:
-    return Parameters(request.uri.partition(b"?")[2], allowed)
+def _parameters(request: Any, table: Table, limits: Limits) -> Parameters:
+    return Parameters(request.uri.partition(b"?")[2], table, limits)
 
 
 def _query(parameters: Parameters) -> Query:
-    db, columns = parameters.text("db"), parameters.text("columns")
-    return Query(
-        db=None if db is None else check_name("db", db),
-        table=check_name("table", parameters.required("table")),
-        columns=None if columns is None else tuple(check_name("columns", name) for name in columns.split(",")),
-        limit=parameters.integer("limit", 1),
-        after=parameters.text("after"),
-    )
+    get = parameters.get
+    return Query(db=get("db"), table=get("table"), columns=get("columns"), limit=get("limit"), after=get("after"))
 
 
-def _read(request: Any, parameters: Parameters, query: Query, limits: Limits) -> Read:
+def _read(request: Any, parameters: Parameters, query: Query) -> Read:
     headers = request.requestHeaders
     return Read(
         query=query,
         path=request.path,
         parameters=parameters,
         local=_is_local(parameters),
-        min_index=parameters.integer("min_index", 0),
-        versions=parameters.flag("versions"),
-        timeout_seconds=parameters.timeout_seconds(limits.timeout_seconds_max),
+        min_index=parameters.get("min_index"),
+        versions=parameters.get("versions"),
+        timeout_seconds=parameters.timeout_seconds,
         format=choose(headers.getRawHeaders(b"Accept") or ()),
         if_none_match=tuple(headers.getRawHeaders(b"If-None-Match") or ()),
     )
 
 
 def _is_local(parameters: Parameters) -> bool:
-    return parameters.choice("consistency", ("linearizable", "local")) == "local"
+    return bool(parameters.get("consistency") == "local")
 
 
 def _places(query: Query, columns: tuple[Column, ...]) -> list[int]:
