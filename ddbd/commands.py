@@ -8,6 +8,7 @@ Values: text, integers of 64 bits, finite floats, booleans, null, and nested lis
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -113,7 +114,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
     code: str
     detail: str
-    body: dict[str, Any]
+    body: Mapping[str, Any]  # one of `answers.Written`
 
 
 class Applied(NamedTuple):

@@ -17,16 +17,17 @@ PROJECT = "ddbd"
 # room -> the modules that it may import, besides its own; `.*` means the package and all in it, a bare package only its promises.
 ARROWS: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "answers": (),
     "commands": ("ddbd.errors",),
     "config": ("ddbd.errors", "ddbd.raft.types"),
     "listen": ("ddbd.errors",),
     "logsink": (),
     "turns": (),
     "raft": (),
-    "storage": ("ddbd.raft.types", "ddbd.commands", "ddbd.config", "ddbd.errors"),
+    "storage": ("ddbd.raft.types", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "cluster": ("ddbd.raft.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
-    "replica": ("ddbd.raft.*", "ddbd.storage", "ddbd.commands", "ddbd.config", "ddbd.errors"),
-    "web": ("ddbd.raft.types", "ddbd.storage", "ddbd.commands", "ddbd.config", "ddbd.errors", "ddbd"),
+    "replica": ("ddbd.raft.*", "ddbd.storage", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors"),
+    "web": ("ddbd.raft.types", "ddbd.storage", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors", "ddbd"),
     "cli": ("ddbd.errors", "ddbd"),
     "tap": ("ddbd.*",),
 }

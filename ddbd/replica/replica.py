@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from ddbd.answers import Address, ClusterStatus, NodeStatus
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
@@ -186,7 +187,7 @@ class Replica:
             return "the disk is nearly full"
         return None
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> ClusterStatus:
         """See `web.backend`."""
         core, tables, driver = self._driver.core, self._store.tables, self._driver
         node = self.config.node(self.node_id)
@@ -236,7 +237,7 @@ class Replica:
         }
 
     @property
-    def role(self) -> str:
+    def role(self) -> Literal["leader", "follower", "candidate", "learner"]:
         """The contract's word."""
         core = self._driver.core
         if core.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
@@ -245,11 +246,11 @@ class Replica:
             return "leader"
         return "learner" if core.is_learner or not core.may_vote else "follower"
 
-    def _address(self, node_id: NodeId) -> dict[str, str | None]:
+    def _address(self, node_id: NodeId) -> Address:
         known = [node.address for node in self.config.nodes if node.id == node_id]
         return {"id": node_id, "address": known[0] if known else None}
 
-    def _node_status(self, node_id: NodeId) -> dict[str, Any]:
+    def _node_status(self, node_id: NodeId) -> NodeStatus:
         """match_index and lag_entries as the leader last told."""
         core, told = self._driver.core, self._driver.comparing.told
         is_self = node_id == self.node_id

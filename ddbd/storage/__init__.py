@@ -11,10 +11,11 @@ both. `errors.Refused` from reads is an answer for the client.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from ddbd.answers import Counters
 from ddbd.commands import Applied, Column, Value
 from ddbd.raft.types import Entry, HardState, Membership, SnapshotMeta
 
@@ -168,7 +169,7 @@ class Tables(Protocol):
         Errbacks with Unavailable where the disk has no room for it now.
         """
 
-    def counters(self) -> dict[str, Any]:
+    def counters(self) -> Counters:
         """What an operator may want to see: idempotency keys held and allowed, sizes in bytes, format of the hash."""
 
     def close(self) -> None: ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ddbd.answers import DatabaseMade, RowsWritten, RowWritten, TableMade, Written
 from ddbd.commands import (
     AnyCommand,
     CreateTable,
@@ -25,7 +26,7 @@ from ddbd.storage.backend import Backend
 from ddbd.storage.catalogue import Catalogue, Database, Table, check_columns, check_name
 from ddbd.storage.values import StoredRow, load, row_bytes
 
-Outcome = tuple[dict[str, Any], tuple[Any, ...]]
+Outcome = tuple[Written, tuple[Any, ...]]
 
 
 class Effects:
@@ -59,7 +60,7 @@ class Effects:
             self._catalogue.add_database(database)
             self._backend.create_database(database)
         self._catalogue.default = database
-        body = {"status": "ok", "db": database.name, "created": created}
+        body: DatabaseMade = {"status": "ok", "db": database.name, "created": created}
         return body, ("init_database", database.id, database.name)
 
     def _drop_database(self, command: DropDatabase, index: int) -> Outcome:
@@ -83,7 +84,7 @@ class Effects:
         elif not _same_columns(table, command):
             names = ", ".join(column.name for column in table.columns)
             raise Refused("table_exists", f"table {table.name} is there with other columns: {names}")
-        body = {"status": "ok", "db": database.name, "table": table.name, "created": created}
+        body: TableMade = {"status": "ok", "db": database.name, "table": table.name, "created": created}
         return body, ("create_table", table.id, table.name, table.columns if created else None)
 
     def _delete_table(self, command: DeleteTable, index: int) -> Outcome:
@@ -114,6 +115,7 @@ class Effects:
             self._check_cells(table, len(command.rows))
             rows = self._insert_many(table, command, index)
         self.counted.add(table)
+        body: RowWritten | RowsWritten
         if command.single:
             body = {"row_id": command.rows[0][0], "version": index, "index": index}
         else:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred, succeed
 
+from ddbd.answers import Counters
 from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Corrupt, ScanTimedOut
@@ -281,7 +282,7 @@ class MemoryTables:
         digest = blake2b(image, digest_size=DIGEST_BYTES).digest()
         return succeed(SnapshotFile(meta_of(self._backend.progress), token, path, len(image), digest))
 
-    def counters(self) -> dict[str, Any]:
+    def counters(self) -> Counters:
         return {
             "idempotency_keys": self._machine.keys,
             "idempotency_keys_max": self._limits.idempotency_keys_max,

@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 from twisted.internet.defer import Deferred
 
+from ddbd.answers import Counters
 from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Busy, Fatal, NotReady, StorageFailed
@@ -195,7 +196,7 @@ class SqliteTables:
         target = f"{self._outgoing}/{token}.db"
         return self._snapshot_threads.defer(lambda: make_snapshot(self.path, target, token, self._limits.disk_reserve_bytes))
 
-    def counters(self) -> dict[str, Any]:
+    def counters(self) -> Counters:
         return {
             "idempotency_keys": self._machine.keys,
             "idempotency_keys_max": self._limits.idempotency_keys_max,

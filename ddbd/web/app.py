@@ -29,6 +29,7 @@ from ddbd.web.drive import drive
 from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.load import load
+from ddbd.web.openapi import Document
 from ddbd.web.parameters import LOAD, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
@@ -119,6 +120,7 @@ class Api:
         self._limits = backend.config.limits
         self._options = write_options(self._limits)
         self._points = reads.Points(self._limits)
+        self._document: Document | None = None
         self._common_term = -1
         self._common = common(backend.node_id, 0)
 
@@ -223,6 +225,13 @@ class Api:
     @answering
     async def status(self, request: Any) -> Reply:
         return json_reply(self.backend.status())
+
+    @app.route("/openapi.json", methods=["GET"])
+    @answering
+    async def openapi(self, request: Any) -> Reply:
+        if self._document is None:
+            self._document = Document(self.app, self.backend.config)
+        return self._document.reply(request.requestHeaders.getRawHeaders(b"If-None-Match") or ())
 
     # Writing.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from ddbd.answers import ClusterStatus
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import Fatal
@@ -59,5 +60,5 @@ class Backend(Protocol):
     def fatal(self, error: Fatal) -> None:
         """A read met a broken disk: the node must end, as after a failed write."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> ClusterStatus:
         """The contract's /status but for what the web room knows itself."""

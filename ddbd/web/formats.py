@@ -120,6 +120,8 @@ _FORMATS: tuple[tuple[str, type[JsonArray] | type[JsonLines] | type[Csv]], ...] 
     ("text/csv", Csv),
 )
 
+MEDIA_TYPES = tuple(media_type for media_type, _ in _FORMATS)
+
 
 def choose(accept: Sequence[bytes]) -> Format:
     """By the values of Accept (RFC 9110, 12.5.1). Raises Refused("not_acceptable")."""
@@ -132,8 +134,7 @@ def choose(accept: Sequence[bytes]) -> Format:
         if weight > best:
             best, chosen = weight, format_
     if wishes and chosen is None:
-        names = ", ".join(media_type for media_type, _ in _FORMATS)
-        raise Refused("not_acceptable", f"nothing that Accept lists can be given; accept one of {names}")
+        raise Refused("not_acceptable", f"nothing that Accept lists can be given; accept one of {', '.join(MEDIA_TYPES)}")
     return (chosen or JsonArray)()
 
 

@@ -12,12 +12,14 @@ and never in the reactor's turn that applied the slice before them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from ddbd.answers import Loaded
 from ddbd.commands import Answer, Insert
 from ddbd.errors import DdbError, Refused
 from ddbd.storage import TableInfo
@@ -35,7 +37,7 @@ PARSE_SECONDS = 0.004
 class LoadStopped(DdbError):
     """What stopped a load, with how far it came in `more`."""
 
-    def __init__(self, error: DdbError, more: dict[str, Any]) -> None:
+    def __init__(self, error: DdbError, more: Mapping[str, Any]) -> None:
         super().__init__(error.detail)
         self.code = error.code
         self.more = more
@@ -113,7 +115,7 @@ class Loader:
         self._slice, self._slice_ids, self._slice_bytes = [], set(), 0
         self._until = self._clock.seconds()  # what applied them was long enough
 
-    def progress(self) -> dict[str, Any]:
+    def progress(self) -> Loaded:
         return {"rows": self.rows, "slices": self.slices, "index": self.index}
 
     def _refused_row(self, answer: Answer) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class Loader:
 
 async def load(
     backend: Backend, clock: IReactorTime, ids: RowIds, request: Any, parameters: Parameters, content_type: bytes, key: str
-) -> dict[str, Any]:
+) -> Loaded:
     """What the reply says. Raises LoadStopped, and before the first row whatever a read does."""
     timeout_seconds = parameters.timeout_seconds
     insert = Insert(parameters.get("db"), parameters.get("table"), (), parameters.get("upsert"), single=False)

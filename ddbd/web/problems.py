@@ -56,6 +56,13 @@ STATUSES: dict[str, tuple[int, str]] = {
     "disk_full": (507, "Disk full"),
 }
 
+# Further members of some bodies, as JSON Schema: where a call belongs to the master, and how far a load came.
+_PLACE = {"type": "integer", "minimum": 0}
+PROBLEM_MORE: dict[str, Any] = {
+    "master": {"type": "object", "properties": {"id": {"type": "string"}, "address": {"type": "string"}}, "required": ["id", "address"]},
+    **dict.fromkeys(("rows", "slices", "index", "row", "first_row", "last_row"), _PLACE),
+}
+
 
 class Problem(NamedTuple):
     status: int

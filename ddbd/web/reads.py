@@ -27,7 +27,7 @@ from ddbd.web.canonical import quoted
 from ddbd.web.formats import Format, choose
 from ddbd.web.kinds import Table
 from ddbd.web.parameters import SEARCH, SELECT, Parameters
-from ddbd.web.reply import JSON, Reply
+from ddbd.web.reply import JSON, Reply, matches
 from ddbd.web.rows import RowStream
 
 KEPT_BYTES_MAX = 512  # of a query string whose Point is kept
@@ -127,7 +127,7 @@ class OneRow(NamedTuple):
         if row is not None and (query.after is None or row_id > query.after):
             etag = b'"%d"' % row[-1]
             headers.append((b"ETag", etag))
-            if self.if_none_match and _matches(self.if_none_match, etag):
+            if self.if_none_match and matches(self.if_none_match, etag):
                 return Reply(304, headers=tuple(headers))
             if query.columns is not None:
                 row = tuple([row[place] for place in places])
@@ -225,11 +225,6 @@ def _places(query: Query, columns: tuple[Column, ...]) -> list[int]:
             there = ", ".join(column.name for column in columns)
             raise Refused("unknown_column", f"table {query.table} has no column {quoted(name)}; its columns are {there}")
     return list(places)
-
-
-def _matches(if_none_match: tuple[bytes, ...], etag: bytes) -> bool:
-    tags = [tag.strip().removeprefix(b"W/") for value in if_none_match for tag in value.split(b",")]
-    return b"*" in tags or etag in tags
 
 
 def _next_link(read: Read, last_row_id: str) -> bytes:

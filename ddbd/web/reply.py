@@ -37,6 +37,12 @@ class Reply(NamedTuple):
     index: int | None = None  # type: ignore[assignment]  # what the answer is of; None: what this node has applied when it is sent
 
 
+def matches(if_none_match: Iterable[bytes], etag: bytes) -> bool:
+    """RFC 9110, 13.1.2: by the weak comparison."""
+    tags = [tag.strip().removeprefix(b"W/") for value in if_none_match for tag in value.split(b",")]
+    return b"*" in tags or etag in tags
+
+
 class Common(NamedTuple):
     """The fields of every reply, but for Ddb-Index, which moves with each write."""
 

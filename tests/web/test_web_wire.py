@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from typing import Any
@@ -99,6 +100,11 @@ def pipelined(port: int, requests: int, size: int) -> bytes:
         return bytes(found)
 
 
+def without_dates(answers: bytes) -> bytes:
+    """Twisted's channel dates them by the wall clock."""
+    return re.sub(rb"Date: [^\r]*", b"", answers)
+
+
 @ensureDeferred
 async def test_answers_to_a_client_that_does_not_read_wait_in_order() -> None:
     reactor: Any = global_reactor
@@ -114,4 +120,4 @@ async def test_answers_to_a_client_that_does_not_read_wait_in_order() -> None:
     finally:
         await port.stopListening()
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])) == 100
-    assert found == answer * 100
+    assert without_dates(found) == without_dates(answer * 100)

@@ -9,6 +9,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from web_conformance import deviation
 from web_twin import Twin, config_of
 
 from ddbd.config import Config
@@ -156,7 +157,9 @@ class Node:
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         connection = self.start(method, target, data, headers)
         self.clock.advance(0)
-        return connection.response(head=method == "HEAD")
+        response = connection.response(head=method == "HEAD")
+        assert deviation(self.config, method, target, response.status, response.headers, response.body) is None
+        return response
 
     def get(self, target: str, **headers: str) -> Response:
         return self.call("GET", target, headers={name.replace("_", "-"): value for name, value in headers.items()})

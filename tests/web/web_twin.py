@@ -15,6 +15,7 @@ from ddbd.commands import Answer, AnyCommand, Proposal, Register, encode_proposa
 from ddbd.config import Config, Limits, Node
 from ddbd.errors import NoLeader
 from ddbd.raft.types import Entry, EntryKind, NodeId
+from ddbd.replica.standby import Standby
 from ddbd.storage.memory_tables import MemoryTables
 
 
@@ -106,4 +107,4 @@ class Twin:
         return self.unhealthy
 
     def status(self) -> dict[str, Any]:
-        return {"node": {"id": self.node_id}, "term": self.term}
+        return {**Standby(self.config, self.node_id).status(), "term": self.term}
