@@ -153,7 +153,17 @@ class ClusterStatus(Counters):
     writes_open_max: NotRequired[int]
     disk_full: NotRequired[bool]
     seeding: NotRequired[bool]
+    waiting: NotRequired[str]  # only before the node is part of a cluster: what it waits for
+
+
+class Rates(TypedDict):
+    """Of calls at this node, a second."""
+
+    writes: float
+    reads: float
 
 
 class Status(ClusterStatus):
-    waiting: NotRequired[str]  # only before the node is part of a cluster: what it waits for
+    """With what the web room knows."""
+
+    rates: Rates

@@ -43,7 +43,9 @@ from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, open_store, read_identity, write_identity
 from ddbd.turns import Turns, probe
+from ddbd.watch.lookout import Lookout
 from ddbd.web.site import make_resource, make_site
+from ddbd.web.watching import Watch
 
 logger = Logger(namespace="ddbd")
 
@@ -188,7 +190,10 @@ class Daemon(Service):
         self._client = peer_client(reactor, config)
         self._peers_resource = RaftResource()  # type: ignore[no-untyped-call]
         self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
-        self._site = make_site(Standby(config, node.id), config, reactor, {b"raft": self._peers_resource})
+        self._lookout = Lookout(reactor, time.time, self._turns, data_dir, deferToThread)
+        self._watch = Watch(self._lookout.meter, self._lookout.sampler.rates)
+        self._mounted = {b"raft": self._peers_resource}
+        self._site = make_site(Standby(config, node.id), config, reactor, self._mounted, watch=self._watch)
         self._ports: list[Any] = []
         self._replica: Replica | None = None
         self._streams: Streams | None = None
@@ -205,6 +210,7 @@ class Daemon(Service):
         self._peers_resource.putChild(b"hello", self._formation.hello_resource)
         self._peers_resource.putChild(b"adopt", self._formation.adopt_resource)
         self._ports = adopt(self._reactor, self._sockets, self._site)
+        self._lookout.start()
         logger.info("node {id} serves {address}, its data is in {path}", id=self._node.id, address=self._node.address, path=self._data_dir)
         if self._config.insecure:
             logger.warn("insecure: everyone who reaches this node can read and write; there are no users and no TLS yet")
@@ -244,7 +250,8 @@ class Daemon(Service):
         self._replica = Replica(self._config, self._node.id, self._store, world)
         self._peers_resource.putChild(b"stream", streams.resource)
         self._peers_resource.putChild(b"snapshot", snapshots.resource)
-        root, api = make_resource(self._replica, self._reactor, {b"raft": self._peers_resource})
+        self._lookout.replica = self._replica
+        root, api = make_resource(self._replica, self._reactor, self._mounted, watch=self._watch)
         self._site.serve(root, api)
         streams.start()
         self._heartbeat = Heartbeat(self._reactor, self._config.timing.tick_ms, self._replica.tick, self._failed)
@@ -286,6 +293,7 @@ class Daemon(Service):
 
     async def _stop(self) -> None:
         self._formation.stop()
+        self._lookout.stop()
         self._site.stopping = True
         # The port stays open while leadership is handed over: nobody may take a node that still leads for dead.
         if self._replica is not None:

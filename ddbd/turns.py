@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import select
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ STEPS = 16  # buckets from one power of two to the next: a value is told with at
 SHORT_SECONDS = 0.001  # turns shorter than this by the wall clock are only counted, and told as so long
 SLOTS = 6
 SLOT_SECONDS = 10.0  # so what is told is of the last 50 to 60 seconds
+BOUNDS = (SHORT_SECONDS, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds, of the totals since the start
 
 
 def bucket_of(microseconds: int) -> int:
@@ -86,6 +88,9 @@ class Turns:
         self._slots = [_Slot(wall())]
         self._wall_at = wall()  # at the end of the last poll
         self._cpu_at, self._cpu_read_at = cpu(), self._wall_at
+        self._longest = 0.0
+        self.buckets = [0] * (len(BOUNDS) + 1)  # turns by the wall clock; the last one is for those beyond any bound
+        self.seconds = 0.0  # of all turns
 
     def poll(self, timeout: float = -1, *more: Any) -> Any:
         """`timeout` in seconds, below 0 for none."""
@@ -94,9 +99,14 @@ class Turns:
         if began - slot.began >= SLOT_SECONDS:
             slot = self._next_slot(began)
         wall = began - self._wall_at
+        self.seconds += wall
+        if wall > self._longest:
+            self._longest = wall
         if wall < SHORT_SECONDS:
             slot.short += 1
+            self.buckets[0] += 1
         else:
+            self.buckets[bisect_left(BOUNDS, wall)] += 1
             slot.wall.add(wall)
             slot.cpu.add(self._cpu() - self._cpu_at)
         try:
@@ -111,6 +121,11 @@ class Turns:
     def age(self) -> float:
         """Seconds of the turn that is under way."""
         return self._wall() - self._wall_at
+
+    def take_longest(self) -> float:
+        """Seconds of the longest turn that ended since this was last asked."""
+        longest, self._longest = self._longest, 0.0
+        return longest
 
     def _next_slot(self, now: float) -> _Slot:
         self._slots.append(_Slot(now))

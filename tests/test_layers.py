@@ -23,17 +23,28 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "listen": ("ddbd.errors",),
     "logsink": (),
     "turns": (),
+    "meter": (),
     "raft": (),
     "storage": ("ddbd.raft.types", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "cluster": ("ddbd.raft.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "replica": ("ddbd.raft.*", "ddbd.storage", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors"),
-    "web": ("ddbd.raft.types", "ddbd.storage", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors", "ddbd"),
+    "web": ("ddbd.raft.types", "ddbd.storage", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors", "ddbd.meter", "ddbd"),
+    "watch": (
+        *("ddbd.raft.types", "ddbd.cluster.peers", "ddbd.cluster.resource", "ddbd.answers", "ddbd.config", "ddbd.errors"),
+        *("ddbd.meter", "ddbd.turns", "ddbd"),
+    ),
     "cli": ("ddbd.errors", "ddbd"),
     "tap": ("ddbd.*",),
 }
 
 # What only these rooms may use, so that it can be replaced in one place.
-OWNERS = {"apsw": {"storage"}, "klein": {"web", "cluster", "tap"}, "click": {"cli"}, "rich": {"cli"}}
+OWNERS = {
+    "apsw": {"storage"},
+    "klein": {"web", "cluster", "tap"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "prometheus_client": {"watch"},
+}
 
 # The core is a function of what it is handed: no clock, dice, disk, net. `random.Random` may stand under TYPE_CHECKING.
 PURE_MODULES = {

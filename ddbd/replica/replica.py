@@ -79,6 +79,11 @@ class Replica:
     def applied_index(self) -> int:
         return self._driver.core.applied_index
 
+    @property
+    def lag_entries(self) -> int:
+        """In this node's log and not in its tables."""
+        return self._driver.core.log.last_index - self._driver.core.applied_index
+
     def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
         """See `web.backend`."""
         driver = self._driver

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
+from ddbd.answers import Status
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Limits
 from ddbd.errors import DdbError, Fatal, NotLeader, Refused
@@ -33,6 +34,7 @@ from ddbd.web.openapi import Document
 from ddbd.web.parameters import LOAD, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
+from ddbd.web.watching import Watch
 
 NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or application/x-ndjson"  # curl sends another unless told
 
@@ -112,8 +114,9 @@ class Api:
     app.url_map.merge_slashes = False  # it would redirect, to whatever host the client named
     log = Logger()
 
-    def __init__(self, backend: Backend, clock: IReactorTime, ids: RowIds, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, backend: Backend, clock: IReactorTime, ids: RowIds, entropy: Callable[[int], bytes], watch: Watch) -> None:
         self.backend = backend
+        self.watch = watch
         self.entropy = entropy
         self._clock = clock
         self._ids = ids
@@ -224,7 +227,11 @@ class Api:
     @app.route("/status", methods=["GET"])
     @answering
     async def status(self, request: Any) -> Reply:
-        return json_reply(self.backend.status())
+        return json_reply(self.told_status())
+
+    def told_status(self) -> Status:
+        """What /status answers."""
+        return {**self.backend.status(), "rates": self.watch.rates()}
 
     @app.route("/openapi.json", methods=["GET"])
     @answering

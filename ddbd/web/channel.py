@@ -341,6 +341,7 @@ class Channel(Protocol):
             current.load.fail(error)
             return
         problem, arrived = problem_of(error), self._framing.arrived
+        self.site.meter.refused(problem.status)
         without_body = bool(arrived) and arrived[0].head.method == b"HEAD"
         fields = [*problem.headers, (b"Connection", b"close")]
         if problem.status == 405:

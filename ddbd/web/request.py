@@ -23,6 +23,7 @@ from twisted.web.iweb import IRequest
 from zope.interface import classImplements
 
 from ddbd.errors import DdbError, Refused
+from ddbd.web.door import Kind
 from ddbd.web.framing import Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
 from ddbd.web.reply import WITHOUT_BODY, lines_of
@@ -42,15 +43,29 @@ class Request:
     """`load` is the body of a streaming load while it arrives; else `content` has all of it."""
 
     __slots__ = (
-        *("_args", "_chunked", "_content", "_fields", "_finish_waiters", "_is_whole", "_keep_open", "_pieces", "_status", "body_bytes"),
-        *("branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "load", "mapper", "method", "path"),
-        *("postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
+        *(
+            "_args",
+            "_began",
+            "_chunked",
+            "_content",
+            "_fields",
+            "_finish_waiters",
+            "_is_whole",
+            "_keep_open",
+            "_kind",
+            "_pieces",
+            "_status",
+        ),
+        *("body_bytes", "branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "load", "mapper", "method"),
+        *("path", "postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
     )
 
     def __init__(self, channel: Channel, incoming: Incoming) -> None:
         assert incoming.admission is not None, "a request that the door did not let in"
         head = incoming.head
         self.channel = channel
+        self._began = channel.site.seconds()
+        self._kind = incoming.admission.kind
         self.method = head.method
         self.uri = incoming.admission.target
         self.path = self.uri.partition(b"?")[0]
@@ -114,7 +129,7 @@ class Request:
 
     def answer(self, status: int, content_type: bytes, lines: bytes, body: bytes) -> None:
         """Nothing was written before. `lines` are the fields, as they go out."""
-        channel, self.startedWriting = self.channel, 1
+        channel, self.startedWriting, self._status = self.channel, 1, status
         keep_open = channel.keeps_open(self)
         if not keep_open:
             lines += CLOSE
@@ -175,6 +190,11 @@ class Request:
         self._end(self._keep_open)
 
     def _end(self, keep_open: bool) -> None:
+        site, kind = self.channel.site, self._kind
+        if kind is Kind.CALL:
+            site.meter.answered(self.method, self.path, self._status, site.seconds() - self._began)
+        elif kind is Kind.LOAD:
+            site.meter.loaded(self.method, self._status, site.seconds() - self._began)
         self.finished = 1
         self.call = None
         waiters, self._finish_waiters = self._finish_waiters, []
@@ -198,6 +218,8 @@ class Request:
 
     def lost(self, reason: Failure) -> None:
         """The client is gone."""
+        if self._kind is not Kind.MOUNTED:
+            self.channel.site.meter.abandoned += 1
         self.finished = 1
         call, self.call = self.call, None
         waiters, self._finish_waiters = self._finish_waiters, []

@@ -29,6 +29,10 @@ class Routes:
             for method in rule.methods or ("GET", "HEAD")
         }
 
+    @property
+    def paths(self) -> set[bytes]:
+        return {path for _, path in self._handlers}
+
     def run(self, request: Request) -> bool:
         """Whether the path is one of ours."""
         handler = self._handlers.get((request.method, request.path))

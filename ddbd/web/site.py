@@ -32,6 +32,7 @@ from ddbd.web.problems import Problem, internal_problem
 from ddbd.web.reply import WITHOUT_BODY, status_line
 from ddbd.web.request import Request
 from ddbd.web.routes import Routes
+from ddbd.web.watching import Watch, unwatched
 
 SPARE_CONNECTIONS = 64
 
@@ -63,6 +64,8 @@ class Site(server.Site):
     ) -> None:
         super().__init__(root, reactor=clock, timeout=None, parsePOSTFormSubmission=False)
         self.clock = clock
+        self.seconds = clock.seconds
+        self.meter = api.watch.meter
         self.limits = api.backend.config.limits
         self.stopping = False  # set: every answer closes its connection
         self.connections = 0  # those that count
@@ -77,6 +80,7 @@ class Site(server.Site):
         """From the next request on, also of connections that are open."""
         self.resource, self.api = root, api
         self._routes = Routes(api.app, api)
+        self.meter.know(self._routes.paths)
 
     def startFactory(self) -> None:
         """No access log, and so no clock for it."""
@@ -152,9 +156,10 @@ def make_resource(
     mounted: Mapping[bytes, IResource] | None = None,
     now: Callable[[], float] = time.time,
     entropy: Callable[[int], bytes] = os.urandom,
+    watch: Watch | None = None,
 ) -> tuple[Root, Api]:
     """The resource for any channel."""
-    api = Api(backend, clock, RowIds(now, entropy), entropy)
+    api = Api(backend, clock, RowIds(now, entropy), entropy, watch or unwatched())
     return Root(api.app.resource(), mounted or {}), api
 
 
@@ -167,8 +172,9 @@ def make_site(
     now: Callable[[], float] = time.time,
     entropy: Callable[[int], bytes] = os.urandom,
     factory: type[Site] = Site,
+    watch: Watch | None = None,
 ) -> Site:
     """Ready to listen with. `now` is the wall clock: it dates answers and row ids; `entropy(n)` gives n random bytes."""
-    root, api = make_resource(backend, clock, mounted, now, entropy)
+    root, api = make_resource(backend, clock, mounted, now, entropy, watch)
     door = Door(config, config.node(backend.node_id), (mounted or {}).keys())
     return factory(root, api, door, clock, peers, now)

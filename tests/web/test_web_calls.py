@@ -258,4 +258,4 @@ def test_health_and_readiness_give_the_reason(node: Node) -> None:
 
 
 def test_status_is_what_the_backend_says(node: Node) -> None:
-    assert node.get("/status").json == node.twin.status()
+    assert node.get("/status").json == {**node.twin.status(), "rates": {"writes": 0.0, "reads": 0.0}}

@@ -1,0 +1,19 @@
+"""What the web room needs of whoever watches the node: a meter to count with, and what it may tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ddbd.answers import Rates
+from ddbd.meter import Meter
+
+
+class Watch(NamedTuple):
+    meter: Meter
+    rates: Callable[[], Rates]
+
+
+def unwatched() -> Watch:
+    """Counted, and told to nobody."""
+    return Watch(Meter(), lambda: {"writes": 0.0, "reads": 0.0})
