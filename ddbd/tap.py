@@ -44,7 +44,8 @@ from ddbd.replica.standby import Standby
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, open_store, read_identity, write_identity
 from ddbd.turns import Turns, probe
 from ddbd.watch.lookout import Lookout
-from ddbd.web.site import make_resource, make_site
+from ddbd.web.pages import Console
+from ddbd.web.site import CONSOLE, make_resource, make_site
 from ddbd.web.watching import Watch
 
 logger = Logger(namespace="ddbd")
@@ -192,7 +193,7 @@ class Daemon(Service):
         self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
         self._lookout = Lookout(reactor, time.time, self._turns, data_dir, deferToThread)
         self._watch = Watch(self._lookout.meter, self._lookout.sampler.rates)
-        self._mounted = {b"raft": self._peers_resource}
+        self._mounted = {b"raft": self._peers_resource, CONSOLE: Console()}
         self._site = make_site(Standby(config, node.id), config, reactor, self._mounted, watch=self._watch)
         self._ports: list[Any] = []
         self._replica: Replica | None = None

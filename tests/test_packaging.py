@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -16,14 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 TOP_LEVELS = {"ddbd", "twisted"}
 
 
-@pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+def build(target: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    with zipfile.ZipFile(build("wheel", tmp_path_factory.mktemp("dist"))) as archive:
         return archive.namelist()
 
 
@@ -40,6 +44,22 @@ def test_the_wheel_has_every_module_and_no_more(wheel_names: list[str]) -> None:
     expected = {str(path.relative_to(ROOT)) for top in TOP_LEVELS for path in (ROOT / top).rglob("*.py")}
     code = {name for name in wheel_names if name.endswith(".py")}
     assert code == expected
+
+
+def console_files() -> set[str]:
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "ddbd/web/console").rglob("*") if path.is_file()}
+    assert {"ddbd/web/console/index.html", "ddbd/web/console/favicon.svg"} <= files
+    return files
+
+
+def test_the_wheel_has_the_pages_of_the_console(wheel_names: list[str]) -> None:
+    assert console_files() <= set(wheel_names)
+
+
+def test_the_source_archive_has_the_pages_of_the_console(tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", tmp_path)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert console_files() <= names
 
 
 def test_the_wheel_has_nothing_of_the_workshop(wheel_names: list[str]) -> None:

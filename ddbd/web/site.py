@@ -28,6 +28,7 @@ from ddbd.web.backend import Backend
 from ddbd.web.channel import Channel
 from ddbd.web.door import Admission, Door, Head, Kind
 from ddbd.web.ids import RowIds
+from ddbd.web.pages import SeeConsole, wants_page
 from ddbd.web.problems import Problem, internal_problem
 from ddbd.web.reply import WITHOUT_BODY, status_line
 from ddbd.web.request import Request
@@ -35,6 +36,7 @@ from ddbd.web.routes import Routes
 from ddbd.web.watching import Watch, unwatched
 
 SPARE_CONNECTIONS = 64
+CONSOLE = b"console"
 
 
 class Root(Resource):
@@ -50,6 +52,8 @@ class Root(Resource):
         """The app sees the whole path, as if it stood at the root."""
         if path in self.children:
             return self.children[path]
+        if not path and CONSOLE in self.children and wants_page(request):
+            return SeeConsole()
         request.postpath.insert(0, request.prepath.pop())
         return self._app
 

@@ -1,0 +1,150 @@
+"""The console's files, from memory: read, compressed and hashed once, when the node starts. They are package data: few and small.
+
+Nothing is looked for on the disk while a request runs, so no path leads out of the folder and no slow disk stalls the reactor. The policy
+lets a page load and call nothing but this node; pages therefore have no script and no style inside themselves.
+"""
+
+# mypy: disallow_untyped_calls=False
+# Twisted's web server has no types.
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.web.resource import IResource, Resource
+
+from ddbd.errors import DdbError, Refused
+from ddbd.web.problems import CONTENT_TYPE, problem_of
+
+FOLDER = Path(__file__).parent / "console"
+INDEX = b"index.html"
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+FIELDS = (
+    (b"Content-Security-Policy", POLICY),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"Cross-Origin-Resource-Policy", b"same-origin"),
+)
+TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".json": b"application/json",
+    ".svg": b"image/svg+xml",
+    ".png": b"image/png",
+    ".woff2": b"font/woff2",
+    ".txt": b"text/plain; charset=utf-8",
+}
+COMPRESSED = (".html", ".css", ".js", ".json", ".svg", ".txt")
+
+
+class File(NamedTuple):
+    content: bytes
+    packed: bytes | None  # by gzip; None where that saves nothing
+    content_type: bytes
+    digest: bytes
+
+
+def read_files(folder: Path) -> dict[bytes, File]:
+    """By the path below the folder. A file whose type is not known here has no place in it."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            packed = gzip.compress(content, mtime=0) if path.suffix in COMPRESSED else content
+            digest = hashlib.sha256(content).hexdigest()[:20].encode("ascii")
+            name = path.relative_to(folder).as_posix().encode("ascii")
+            found[name] = File(content, packed if len(packed) < len(content) else None, TYPES[path.suffix], digest)
+    return found
+
+
+class Console(Resource):
+    """The root of /console. Other resources below it (the feed) are put beside the files as children."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        super().__init__()
+        self._files = read_files(folder)
+
+    def getChild(self, path: bytes, request: Any) -> IResource:
+        name = b"/".join([path, *request.postpath]) or INDEX
+        file = self._files.get(name)
+        found: IResource = Nothing() if file is None else _Page(file)
+        return found
+
+    def render_GET(self, request: Any) -> bytes:
+        """Without the slash the page's own links would lead nowhere."""
+        return see_console(request)
+
+
+class SeeConsole(Resource):
+    """Where a browser that asks for the node itself is sent."""
+
+    def render_GET(self, request: Any) -> bytes:
+        return see_console(request)
+
+
+class Nothing(Resource):
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        return refuse(request, Refused("not_found", "there is no such page; the console begins at /console/"))
+
+
+class _Page(Resource):
+    isLeaf = True
+
+    def __init__(self, file: File) -> None:
+        super().__init__()
+        self._file = file
+
+    def render_GET(self, request: Any) -> bytes:
+        file = self._file
+        is_packed = file.packed is not None and takes_gzip(request)
+        etag = b'"%s%s"' % (file.digest, b"-gz" if is_packed else b"")
+        for name, value in (*FIELDS, (b"ETag", etag), (b"Cache-Control", b"no-cache"), (b"Vary", b"Accept-Encoding")):
+            request.setHeader(name, value)
+        known = request.requestHeaders.getRawHeaders(b"If-None-Match") or ()
+        if any(tag.strip().removeprefix(b"W/") in (etag, b"*") for value in known for tag in value.split(b",")):
+            request.setResponseCode(304)
+            return b""
+        request.setHeader(b"Content-Type", file.content_type)
+        if is_packed and file.packed is not None:
+            request.setHeader(b"Content-Encoding", b"gzip")
+            return file.packed
+        return file.content
+
+
+def see_console(request: Any) -> bytes:
+    request.setResponseCode(303)
+    request.setHeader(b"Location", b"/console/")
+    return b""
+
+
+def refuse(request: Any, error: DdbError) -> bytes:
+    """The body of a problem, as a resource's answer."""
+    problem = problem_of(error)
+    request.setResponseCode(problem.status)
+    for name, value in ((b"Content-Type", CONTENT_TYPE), *problem.headers):
+        request.setHeader(name, value)
+    return problem.body()
+
+
+def takes_gzip(request: Any) -> bool:
+    """Whether the client said so; `gzip;q=0` says no."""
+    for value in request.requestHeaders.getRawHeaders(b"Accept-Encoding") or ():
+        for coding in value.lower().split(b","):
+            name, _, weight = coding.strip().partition(b";")
+            if name.strip() == b"gzip":
+                return weight.replace(b" ", b"").rstrip(b"0") not in (b"q=", b"q=0.")
+    return False
+
+
+def wants_page(request: Any) -> bool:
+    """A browser that follows a link, not a program."""
+    return any(b"text/html" in value for value in request.requestHeaders.getRawHeaders(b"Accept") or ())
