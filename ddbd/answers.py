@@ -153,7 +153,23 @@ class ClusterStatus(Counters):
     writes_open_max: NotRequired[int]
     disk_full: NotRequired[bool]
     seeding: NotRequired[bool]
-    waiting: NotRequired[str]  # only before the node is part of a cluster: what it waits for
+
+
+class StandbyStatus(ClusterStatus):
+    """Before the node is part of a cluster."""
+
+    waiting: str  # for what
+
+
+class Happened(TypedDict):
+    """An event of the timeline."""
+
+    id: int
+    at: float  # by the wall clock
+    kind: str
+    node: str | None  # whom it is about
+    text: str
+    details: dict[str, Any]
 
 
 class Rates(TypedDict):
@@ -167,3 +183,4 @@ class Status(ClusterStatus):
     """With what the web room knows."""
 
     rates: Rates
+    waiting: NotRequired[str]

@@ -67,6 +67,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head_seconds: float = 10.0  # absolute: from the connection's or request's first byte to the end of the head
     body_seconds: float = 60.0  # absolute for a plain body; between two chunks for a streaming load
     timeout_seconds_max: float = 300.0  # the largest ?timeout
+    feeds_max: int = 64  # tabs of the console that watch this node; each may hold a snapshot of a megabyte
     scan_seconds: float = 30.0  # the life of a scan's read transaction: 503 when it did not start to answer, else cut
 
     # Queues inside. Beyond: 503 overloaded, or messages to that peer are dropped (Raft repeats them).

@@ -28,6 +28,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 import ddbd
+from ddbd.answers import Status
 from ddbd.cluster.formation import Formation
 from ddbd.cluster.heartbeat import Heartbeat
 from ddbd.cluster.peers import peer_client
@@ -44,6 +45,8 @@ from ddbd.replica.standby import Standby
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, open_store, read_identity, write_identity
 from ddbd.turns import Turns, probe
 from ddbd.watch.lookout import Lookout
+from ddbd.watch.others import Others
+from ddbd.web.feed import Feed, Sources
 from ddbd.web.pages import Console
 from ddbd.web.site import CONSOLE, make_resource, make_site
 from ddbd.web.watching import Watch
@@ -192,9 +195,15 @@ class Daemon(Service):
         self._peers_resource = RaftResource()  # type: ignore[no-untyped-call]
         self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
         self._lookout = Lookout(reactor, time.time, self._turns, data_dir, deferToThread)
-        self._watch = Watch(self._lookout.meter, self._lookout.sampler.rates)
-        self._mounted = {b"raft": self._peers_resource, CONSOLE: Console()}
+        self._watch = Watch(self._lookout.meter, self._lookout.sampler.rates, self._lookout.timeline.events)
+        console = Console()
+        self._mounted = {b"raft": self._peers_resource, CONSOLE: console}
         self._site = make_site(Standby(config, node.id), config, reactor, self._mounted, watch=self._watch)
+        others = Others(reactor, time.time, config, node.id, self._client, self._status)
+        sources = Sources(node.id, self._status, others.rows, others.ask, self._lookout.history, self._lookout.timeline.events)
+        self._feed = Feed(reactor, time.time, f"{rng.getrandbits(64):016x}", config.limits.feeds_max, sources)
+        console.putChild(b"feed", self._feed)
+        self._lookout.tells(self._feed.tell_json)
         self._ports: list[Any] = []
         self._replica: Replica | None = None
         self._streams: Streams | None = None
@@ -218,6 +227,9 @@ class Daemon(Service):
         formed = self._formation.start()
         formed.addCallback(self._run)
         formed.addErrback(self._failed)
+
+    def _status(self) -> Status:
+        return self._site.api.told_status()  # of the app that serves now
 
     def _take_sigterm(self) -> None:
         """Twisted ends in order and then dies by the same signal; an operator who asked for an end expects exit status 0."""
@@ -295,6 +307,7 @@ class Daemon(Service):
     async def _stop(self) -> None:
         self._formation.stop()
         self._lookout.stop()
+        self._feed.stop()
         self._site.stopping = True
         # The port stays open while leadership is handed over: nobody may take a node that still leads for dead.
         if self._replica is not None:

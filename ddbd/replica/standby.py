@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail
 
-from ddbd.answers import ClusterStatus
+from ddbd.answers import StandbyStatus
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import Fatal, NotReady
@@ -53,7 +53,7 @@ class Standby:
     def fatal(self, error: Fatal) -> None:
         raise error
 
-    def status(self) -> ClusterStatus:
+    def status(self) -> StandbyStatus:
         node = self.config.node(self.node_id)
         return {
             "node": {"id": self.node_id, "address": node.address, "role": "learner", "is_master": False},

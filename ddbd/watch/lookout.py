@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from ddbd.meter import Meter
 from ddbd.turns import Turns
 from ddbd.watch.disk import Disk, Room
+from ddbd.watch.history import FIELDS
 from ddbd.watch.sampler import Sampler, Sources
+from ddbd.watch.timeline import Timeline
+
+logger = Logger()
 
 
 class Watched(Protocol):
@@ -35,15 +40,24 @@ class Lookout:
     ) -> None:
         self.replica: Watched | None = None
         self.meter = Meter()
+        self.timeline = Timeline(now)
         self.disk = Disk(data_dir, clock, blocking)
         sources = Sources(self._lag, lambda: None if turns is None else turns.take_longest(), self.disk.room)
         self.sampler = Sampler(clock, now, self.meter, sources)
+
+    def tells(self, tell: Callable[[str, Any], None]) -> None:
+        """Rows and events, by name, as they come."""
+        self.sampler.on_row = lambda row: tell("sample", dict(zip(FIELDS, row, strict=True)))
+        self.timeline.on_event = lambda event: tell("happened", event)
+
+    def history(self) -> dict[str, bytes]:
+        return {"1s": self.sampler.fine.columns(), "10s": self.sampler.coarse.columns()}
 
     def _lag(self) -> int | None:
         return None if self.replica is None else self.replica.lag_entries
 
     def start(self) -> None:
-        self.sampler.start()
+        self.sampler.start().addErrback(lambda failure: logger.failure("the node is no longer sampled", failure))
 
     def stop(self) -> None:
         """Stopping twice is fine."""

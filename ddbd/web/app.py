@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache, wraps
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
@@ -31,7 +31,7 @@ from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.load import load
 from ddbd.web.openapi import Document
-from ddbd.web.parameters import LOAD, WRITE, Parameters
+from ddbd.web.parameters import LOAD, TIMELINE, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
 from ddbd.web.watching import Watch
@@ -231,7 +231,7 @@ class Api:
 
     def told_status(self) -> Status:
         """What /status answers."""
-        return {**self.backend.status(), "rates": self.watch.rates()}
+        return cast("Status", {**self.backend.status(), "rates": self.watch.rates()})
 
     @app.route("/openapi.json", methods=["GET"])
     @answering
@@ -239,6 +239,12 @@ class Api:
         if self._document is None:
             self._document = Document(self.app, self.backend.config)
         return self._document.reply(request.requestHeaders.getRawHeaders(b"If-None-Match") or ())
+
+    @app.route("/timeline", methods=["GET"])
+    @answering
+    async def timeline(self, request: Any) -> Reply:
+        parameters = Parameters(request.uri.partition(b"?")[2], TIMELINE, self._limits)
+        return json_reply(self.watch.timeline(parameters.get("limit")))
 
     # Writing.
 

@@ -136,6 +136,12 @@ CALLS: dict[str, Call] = {
     "healthz": Call("the node", "Whether an operator must look at this node", DOOR | {"unhealthy"}, (answers.Healthy,)),
     "readyz": Call("the node", "Whether there is a master and this node has caught up", DOOR | {"not_ready"}, (answers.Healthy,)),
     "status": Call("the node", "How this node sees the cluster", DOOR, (answers.Status,)),
+    "timeline": Call(
+        *("the node", "What happened at this node since it was started", DOOR | QUERY),
+        (list[answers.Happened],),
+        "Oldest first.",
+        parameters=parameters.TIMELINE,
+    ),
     "openapi": Call("the node", "This document", DOOR, (dict,), "Of this node, with the limits of its config.", has_etag=True),
 }
 

@@ -176,9 +176,9 @@ class _Maker:
         if dict in call.answers:
             return {"application/json": {"schema": {"type": "object"}}}
         self._types += call.answers
-        refs = [{"$ref": _TEMPLATE.format(name=answer.__name__)} for answer in call.answers]
+        refs, _ = msgspec.json.schema_components(call.answers, ref_template=_TEMPLATE)
         examples = {answer.__name__: {"value": EXAMPLES[answer]} for answer in call.answers if answer in EXAMPLES}
-        return {"application/json": {"schema": _any_of(refs), **({"examples": examples} if examples else {})}}
+        return {"application/json": {"schema": _any_of(list(refs)), **({"examples": examples} if examples else {})}}
 
     def _problems(self, status: int, codes: list[str]) -> Schema:
         name = f"{status}.{'.'.join(codes)}"

@@ -94,6 +94,7 @@ SEARCH: Table = {
     "op": Field(_one_of(OPS), "how it is compared with value", default="eq"),
     "value": Field(TEXT, "a text; numbers, booleans and null are met by their JSON text", required=True),
 }
+TIMELINE: Table = {"limit": Field(_integer(1), "events at most, the newest")}
 
 
 class Parameters:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ddbd.answers import Rates
+from ddbd.answers import Happened, Rates
 from ddbd.meter import Meter
 
 
 class Watch(NamedTuple):
     meter: Meter
     rates: Callable[[], Rates]
+    timeline: Callable[[int | None], list[Happened]]  # the newest so many, oldest first; None: all there are
 
 
 def unwatched() -> Watch:
     """Counted, and told to nobody."""
-    return Watch(Meter(), lambda: {"writes": 0.0, "reads": 0.0})
+    return Watch(Meter(), lambda: {"writes": 0.0, "reads": 0.0}, lambda limit: [])
