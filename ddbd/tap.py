@@ -183,6 +183,7 @@ class Daemon(Service):
         identity = read_identity(data_dir)
         if identity is not None and identity.node_id != node.id:
             raise ConfigError(f"{data_dir}: belongs to node {identity.node_id}, this is node {node.id}; give --data-dir or mend the config")
+        self._was_formed = identity is not None and identity.formed
         self._reactor = reactor
         self._config = config
         self._node = node
@@ -221,6 +222,7 @@ class Daemon(Service):
         self._peers_resource.putChild(b"adopt", self._formation.adopt_resource)
         self._ports = adopt(self._reactor, self._sockets, self._site)
         self._lookout.start()
+        self._lookout.timeline.record("node_started", self._node.id, f"node {self._node.id} started", version=ddbd.__version__)
         logger.info("node {id} serves {address}, its data is in {path}", id=self._node.id, address=self._node.address, path=self._data_dir)
         if self._config.insecure:
             logger.warn("insecure: everyone who reaches this node can read and write; there are no users and no TLS yet")
@@ -246,6 +248,8 @@ class Daemon(Service):
         founders = Membership.of(self._config.node_ids)
         clock = self._reactor.seconds
         limits = self._config.limits
+        if not self._was_formed:
+            self._lookout.began(self._node.id, self._config.node_ids, is_founder=not identity.life)
         self._store = open_store(self._data_dir, identity, limits, self._reactor, clock, founders=founders, lock=self._lock)
         args = (self._reactor, self._config, self._node.id, identity.cluster_id, self._rng, self._client)
         snapshots = Snapshots(*args, blocking=deferToThread)
@@ -259,6 +263,8 @@ class Daemon(Service):
             log_event=lambda text: logger.info("{text}", text=text),
             turn_seconds=lambda: 0.0 if self._turns is None else self._turns.age(),
             turns=lambda: None if self._turns is None else self._turns.told(),
+            happened=self._lookout.timeline.record,
+            last_heard=streams.last_heard,
         )
         self._replica = Replica(self._config, self._node.id, self._store, world)
         self._peers_resource.putChild(b"stream", streams.resource)

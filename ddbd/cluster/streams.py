@@ -149,6 +149,10 @@ class Streams:
     def is_reachable(self, peer_id: NodeId) -> bool:
         return peer_id in self._in and self._state(peer_id).reachable
 
+    def last_heard(self, peer_id: NodeId) -> float | None:
+        """When its last message came, in the clock's seconds; None: never."""
+        return self._in[peer_id].last_heard if peer_id in self._in else None
+
     def peers(self) -> dict[NodeId, PeerState]:
         return {peer_id: self._state(peer_id) for peer_id in self._in}
 

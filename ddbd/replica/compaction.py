@@ -19,6 +19,9 @@ class Compaction:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._is_under_way = False
+        self._began = 0.0
+        self.count = 0  # of checkpoints that were done
+        self.seconds = 0.0  # that they took
         self._applied_at = driver.core.applied_index  # at the last checkpoint
         self._durable_index: int | None = None  # up to here the log may go, once no save is under way
 
@@ -27,6 +30,7 @@ class Compaction:
         if self._is_under_way or self._driver.seeding.is_fetching or not self._is_due():
             return
         self._is_under_way = True
+        self._began = self._driver.world.clock.seconds()
         self._applied_at = self._driver.core.applied_index
         self._driver.store.tables.checkpoint().addCallback(self._checkpointed).addErrback(self._failed)
 
@@ -38,6 +42,9 @@ class Compaction:
 
     def _checkpointed(self, durable: SnapshotMeta) -> None:
         self._is_under_way = False
+        seconds = self._driver.world.clock.seconds() - self._began
+        self.count, self.seconds = self.count + 1, self.seconds + seconds
+        self._driver.chronicle.checkpointed(seconds)
         self._durable_index = durable.index
         self.compact()
         self._driver.wake()  # what was held back may be applied

@@ -47,6 +47,7 @@ class Comparing:
         verdict = driver.audit.reported(report, core.membership.voters)
         if verdict.is_split and not was_split:
             driver.world.log_event("ALARM: the nodes' states differ, no majority agrees; compare their tables before you trust any of them")
+            driver.world.happened("states_differ", None, "the nodes' states differ, and no majority agrees")
         for node_id, state_hash in verdict.differing.items():
             if node_id == report.sender and report.is_suspect:
                 continue  # it knows
@@ -54,6 +55,7 @@ class Comparing:
                 driver.quarantine("this node's state differs from the majority's")
                 return
             driver.world.log_event(f"node {node_id} differs from the majority at index {report.index}: it is quarantined and seeded anew")
+            driver.chronicle.quarantined(node_id, f"node {node_id}'s state differs from the majority's")
             driver.world.peers.send(Quarantine(node_id, driver.node_id, core.term, report.index, state_hash))
         driver.seeding.reported(report)
 

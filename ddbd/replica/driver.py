@@ -23,11 +23,13 @@ from ddbd.raft.messages import AppendResponse, Forward, HeartbeatResponse, Messa
 from ddbd.raft.types import Entry, NodeId
 from ddbd.replica.audit import Audit
 from ddbd.replica.carried import Carried, Foreign
+from ddbd.replica.chronicle import Chronicle
 from ddbd.replica.compaction import Compaction
 from ddbd.replica.comparing import Comparing
 from ddbd.replica.promises import World
 from ddbd.replica.proposals import FORWARD_BYTES_MAX, Proposals
 from ddbd.replica.reads import Reads
+from ddbd.replica.saves import Saves
 from ddbd.replica.seeding import Seeding
 from ddbd.replica.tuning import LONG_TURN_SECONDS, READIES_MAX, TURN_SECONDS, raft_config
 from ddbd.storage import Store
@@ -65,8 +67,11 @@ class Driver:
         self.comparing = Comparing(self)
         self.seeding = Seeding(self)
         self.compaction = Compaction(self)
+        self.saves = Saves()
+        self.chronicle = Chronicle(self)
         self.is_disk_full = False  # as the leader last told
         self.is_stopped = False
+        self.transfer_to: NodeId | None = None  # whom this node hands leadership to, or did when it last led
         self._stamp_base = (0, 0.0)
         self._stamp_term = 0
         self._turn_call: Any = None
@@ -118,6 +123,7 @@ class Driver:
         """Its address refuses connections: the process is gone."""
         if self.is_stopped:
             return
+        self.chronicle.refused(peer)
         try:
             self.core.leader_refused(peer)
         except Exception as error:  # noqa: BLE001 - as in a turn
@@ -145,6 +151,7 @@ class Driver:
             self.comparing.ask()
             self.seeding.tick(now)
             self.compaction.tick()
+            self.chronicle.tick(now)
         self.wake()
 
     def accepts(self, command: AnyCommand) -> None:
@@ -185,6 +192,8 @@ class Driver:
         if self.is_stopped:
             return
         self.world.peers.flush()
+        if self.core.leading is not None:
+            self.transfer_to = self.core.leading.transfer_to
         if self._is_put_off or self._is_leader_news():
             self.wake()
 
@@ -201,6 +210,7 @@ class Driver:
         leader = (self.core.leader_id, self.core.term)
         if leader != self._known_leader:
             self._known_leader = leader
+            self.chronicle.leader_changed(now)
             if not self.core.is_leader:
                 self.audit.clear()
             if leader[0] is not None:
@@ -280,6 +290,7 @@ class Driver:
             self.seeding.offered(ready.snapshot)
         if ready.must_save:
             self.world.peers.flush()
+            self.saves.began(self.world.clock.seconds())
             saved = self.store.log.save(ready.hard_state, ready.entries)
             saved.addCallback(self._saved, ready).addErrback(self.failed)
         else:
@@ -295,6 +306,8 @@ class Driver:
     def _saved(self, _: None, ready: Ready) -> None:
         if self.is_stopped:
             return
+        now = self.world.clock.seconds()
+        self.chronicle.saved(now, self.saves.ended(now))
         self.core.saved()
         self._send(ready)
         self.compaction.compact()
@@ -340,6 +353,7 @@ class Driver:
             self.world.log_event(f"QUARANTINED: {reason}; it serves no reads until it is seeded anew")
             self.store.mark_suspect()
             self.core.freeze()
+            self.chronicle.quarantined(self.node_id, reason)
 
     def install(self, offer: SnapshotOffer, path: str) -> None:
         if not self.core.is_frozen and offer.meta.index <= self.core.commit_index:
@@ -352,6 +366,7 @@ class Driver:
             self.core.declined(offer.token)
             self.world.log_event(f"the snapshot from node {offer.sender} is not what it should be, it will be offered again: {error}")
             return
+        self.chronicle.installed(offer)
         self.core.installed(offer.meta)
         self.world.log_event(f"installed a snapshot at index {offer.meta.index}")
         self.proposals.skipped(self.store.tables)

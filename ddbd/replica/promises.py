@@ -51,6 +51,12 @@ class Dice(Protocol):
     def getrandbits(self, k: int) -> int: ...
 
 
+class Happened(Protocol):
+    """One thing that happened: a word of its kind, the node that it is about, one plain sentence without a time, and its numbers."""
+
+    def __call__(self, kind: str, node_id: NodeId | None, text: str, **details: Any) -> None: ...
+
+
 class World(NamedTuple):
     """Everything that is not the node's own state."""
 
@@ -62,3 +68,5 @@ class World(NamedTuple):
     log_event: Callable[[str], None]  # one line that an operator may want to read
     turn_seconds: Callable[[], float] = lambda: 0.0  # how long the reactor's turn has lasted
     turns: Callable[[], dict[str, Any] | None] = lambda: None  # how long the reactor's turns take, for /status; None where nobody measures
+    happened: Happened = lambda kind, node_id, text, **details: None  # for whoever keeps a timeline
+    last_heard: Callable[[NodeId], float | None] = lambda peer: None  # on the clock: when a peer's last message came

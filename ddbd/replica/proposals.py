@@ -81,6 +81,7 @@ class Proposals:
         self._register_seconds = REPEAT_SECONDS
         self._repeat_check_at = 0.0
         self.is_stopping = False
+        self.refused = 0  # writes that were turned away or given up here, since the start
 
     @property
     def open_count(self) -> int:
@@ -99,6 +100,7 @@ class Proposals:
         if self.is_stopping:
             raise NotReady("this node is stopping; send the call to another one")
         if self.open_count >= self._open_max or self._open_bytes >= self._open_bytes_max:
+            self.refused += 1
             raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
         write = Write(command, key, fingerprint, deadline)
         self._held.append(write)
@@ -227,6 +229,7 @@ class Proposals:
             write = heapq.heappop(self._deadlines)[2]
             if write.is_done:
                 continue
+            self.refused += 1
             if write.seq is None:
                 self._held.remove(write)
             else:

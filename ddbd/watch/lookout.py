@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from ddbd.meter import Meter
+from ddbd.raft.types import NodeId
 from ddbd.turns import Turns
 from ddbd.watch.disk import Disk, Room
 from ddbd.watch.history import FIELDS
@@ -49,6 +50,15 @@ class Lookout:
         """Rows and events, by name, as they come."""
         self.sampler.on_row = lambda row: tell("sample", dict(zip(FIELDS, row, strict=True)))
         self.timeline.on_event = lambda event: tell("happened", event)
+
+    def began(self, node_id: NodeId, node_ids: Sequence[NodeId], is_founder: bool) -> None:
+        """This node had no data, and is part of a cluster now."""
+        if is_founder:
+            nodes = "one node" if len(node_ids) == 1 else f"{len(node_ids)} nodes: {', '.join(node_ids)}"
+            self.timeline.record("cluster_formed", None, f"a new cluster was formed, of {nodes}", nodes=list(node_ids))
+        else:
+            text = f"node {node_id} joined the cluster without data: it listens until it has caught up"
+            self.timeline.record("cluster_joined", node_id, text)
 
     def history(self) -> dict[str, bytes]:
         return {"1s": self.sampler.fine.columns(), "10s": self.sampler.coarse.columns()}

@@ -137,6 +137,7 @@ class MemoryNode:
         self.store = self._fresh_store("")
         self.is_running = False
         self.events: list[str] = []
+        self.happened: list[tuple[str, NodeId | None, str, dict[str, Any]]] = []  # over all of its lives
         self.fatal: list[BaseException] = []
         self._lives = 0
         self._ticking: Any = None
@@ -158,11 +159,16 @@ class MemoryNode:
         self._lives += 1
         self.peers, self.carrier = MemoryPeers(self), MemoryCarrier(self)
         dice = random.Random(f"{cluster.seed} {self.id} {self._lives}")
-        world = World(self.peers, self.carrier, cluster.clock, dice, self.fatal.append, self.events.append)
+        self.heard: dict[NodeId, float] = {}
+        told = {"happened": self._happened, "last_heard": self.heard.get}
+        world = World(self.peers, self.carrier, cluster.clock, dice, self.fatal.append, self.events.append, **told)
         self.replica = Replica(cluster.config, self.id, self.store, world)
         self.is_running = True
         self._tick()
         cluster.connected(self)
+
+    def _happened(self, kind: str, node_id: NodeId | None, text: str, **details: Any) -> None:
+        self.happened.append((kind, node_id, text, details))
 
     def _tick(self) -> None:
         self._ticking = self.cluster.clock.callLater(self.cluster.config.timing.tick_ms / 1000, self._tick)
@@ -238,6 +244,7 @@ class Cluster:
         """A stream ends with either of its processes."""
         to = self.nodes[message.to]
         if to.is_running and self.passes(message.sender, message.to) and stream[1] is to.replica:
+            to.heard[message.sender] = self.clock.seconds()
             to.replica.receive(message)
 
     def connected(self, node: MemoryNode) -> None:

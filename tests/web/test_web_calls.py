@@ -9,6 +9,7 @@ import pytest
 from web_client import Node
 
 from ddbd.errors import Busy, Corrupt, NoLeader, OutcomeUnknown
+from ddbd.web.watching import unwatched
 
 
 @pytest.fixture
@@ -259,3 +260,15 @@ def test_health_and_readiness_give_the_reason(node: Node) -> None:
 
 def test_status_is_what_the_backend_says(node: Node) -> None:
     assert node.get("/status").json == {**node.twin.status(), "rates": {"writes": 0.0, "reads": 0.0}}
+
+
+def test_the_timeline_is_told_oldest_first_and_as_long_as_asked_for() -> None:
+    events = [
+        {"id": number, "at": 1.5, "kind": "node_started", "node": "1", "text": f"event {number}", "details": {}} for number in range(3)
+    ]
+    watch = unwatched()._replace(timeline=lambda limit: events if limit is None else events[-limit:])
+    node = Node(watch=watch)
+    assert node.get("/timeline").json == events
+    assert node.get("/timeline?limit=2").json == events[1:]
+    assert node.get("/timeline?limit=0").code == "invalid_value"
+    assert node.get("/timeline?since=2").code == "unknown_parameter"
