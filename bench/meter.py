@@ -10,12 +10,22 @@ from __future__ import annotations
 import time
 import timeit
 from collections.abc import Callable
+from pathlib import Path
 
+from ddbd.config import Config, Node
 from ddbd.meter import READS, WRITES, Meter
-from ddbd.watch.sampler import Sampler, Sources
+from ddbd.replica.saves import Saves
+from ddbd.replica.standby import Standby
+from ddbd.turns import Turns
+from ddbd.watch import sampler as sampling
+from ddbd.watch.disk import Room
+from ddbd.watch.metrics import Metrics, Sources
+from ddbd.watch.sampler import COARSE_ROWS, Sampler
+from ddbd.watch.timeline import Timeline
 
 CALLS = [f"/{name}".encode() for name in (*WRITES, *READS, "ping", "status", "healthz", "readyz", "timeline", "metrics")]
 REQUESTS_MAX_US = 1.0
+SCRAPE_MAX_MS = 5.0
 
 
 class Site:
@@ -60,11 +70,30 @@ def main() -> None:
     for path in CALLS:
         for status in (200, 404, 409, 503):
             answered(b"POST", path, status, 0.002)
-    clock = Sources(lambda: 3, lambda: 0.001, lambda: None)
+    clock = sampling.Sources(lambda: 3, lambda: 0.001, lambda: None)
     sampler = Sampler(_Clock(), time.time, site.meter, clock)  # type: ignore[arg-type]
     print(f"add    {add:8.2f} us a request (at most {REQUESTS_MAX_US:g} are allowed)")
     print(f"whole  {whole:8.2f} us a request")
     print(f"sample {best(sampler.sample, 3):8.2f} us a second")
+    print(f"scrape {best(metrics_of(site.meter).text, 1) / 1000:8.2f} ms (at most {SCRAPE_MAX_MS:g} are allowed)")
+    row = (1_790_000_000.123, 12_345.6, 12_345.6, 1.234, 12.345, 1.234, 12.345, 123, 12.345, 123_456_789_012, 123_456_789_012, 0.0)
+    for _ in range(COARSE_ROWS):
+        sampler.coarse.add(row)
+    print(f"opened {best(sampler.coarse.columns, 1) / 1000:8.2f} ms for {len(sampler.coarse.columns()):,} bytes")
+
+
+def metrics_of(meter: Meter) -> Metrics:
+    nodes = tuple(Node(str(n), f"localhost:{8079 + n}", n == 1, "localhost", 8079 + n, "localhost") for n in (1, 2, 3))
+    status = Standby(Config(nodes, Path("config.json")), "1").status
+    turns = Turns(lambda *_: [])
+    room = Room(900, 1_000, 30, 60, 100)
+    return Metrics(Sources(status, lambda: _Measured(), meter, turns, Timeline(time.time), lambda: room, lambda: 4, lambda: 2, 64))
+
+
+class _Measured:
+    saves = Saves()
+    checkpoints = (3, 0.5)
+    writes_refused = 0
 
 
 class _Clock:

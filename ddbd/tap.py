@@ -196,7 +196,10 @@ class Daemon(Service):
         self._peers_resource = RaftResource()  # type: ignore[no-untyped-call]
         self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
         self._lookout = Lookout(reactor, time.time, self._turns, data_dir, deferToThread)
-        self._watch = Watch(self._lookout.meter, self._lookout.sampler.rates, self._lookout.timeline.events)
+        metrics = self._lookout.metrics(
+            self._status, lambda: self._site.connections, lambda: len(self._feed.tabs), config.limits.disk_reserve_bytes
+        )
+        self._watch = Watch(self._lookout.meter, self._lookout.sampler.rates, self._lookout.timeline.events, metrics.text)
         console = Console()
         self._mounted = {b"raft": self._peers_resource, CONSOLE: console}
         self._site = make_site(Standby(config, node.id), config, reactor, self._mounted, watch=self._watch)

@@ -15,6 +15,7 @@ from ddbd.raft.types import NodeId, Role
 from ddbd.replica.driver import Driver
 from ddbd.replica.promises import World
 from ddbd.replica.reads import Waiter
+from ddbd.replica.saves import Saves
 from ddbd.replica.tuning import HURRY_COUNT
 from ddbd.storage import Store, Tables
 
@@ -83,6 +84,19 @@ class Replica:
     def lag_entries(self) -> int:
         """In this node's log and not in its tables."""
         return self._driver.core.log.last_index - self._driver.core.applied_index
+
+    @property
+    def saves(self) -> Saves:
+        return self._driver.saves
+
+    @property
+    def checkpoints(self) -> tuple[int, float]:
+        """How many were done, and how many seconds they took."""
+        return self._driver.compaction.count, self._driver.compaction.seconds
+
+    @property
+    def writes_refused(self) -> int:
+        return self._driver.proposals.refused
 
     def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
         """See `web.backend`."""

@@ -10,6 +10,8 @@ BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 class Saves:
     """One save at a time."""
 
+    bounds = BOUNDS
+
     def __init__(self) -> None:
         self.buckets = [0] * (len(BOUNDS) + 1)  # the last one is for what took longer than any bound
         self.seconds = 0.0  # of all saves

@@ -10,18 +10,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ddbd.answers import Status
 from ddbd.meter import Meter
 from ddbd.raft.types import NodeId
 from ddbd.turns import Turns
 from ddbd.watch.disk import Disk, Room
 from ddbd.watch.history import FIELDS
+from ddbd.watch.metrics import Measured, Metrics
+from ddbd.watch.metrics import Sources as MetricsSources
 from ddbd.watch.sampler import Sampler, Sources
 from ddbd.watch.timeline import Timeline
 
 logger = Logger()
 
 
-class Watched(Protocol):
+class Watched(Measured, Protocol):
     """As much of a replica as is looked at."""
 
     @property
@@ -41,6 +44,7 @@ class Lookout:
     ) -> None:
         self.replica: Watched | None = None
         self.meter = Meter()
+        self._turns = turns
         self.timeline = Timeline(now)
         self.disk = Disk(data_dir, clock, blocking)
         sources = Sources(self._lag, lambda: None if turns is None else turns.take_longest(), self.disk.room)
@@ -59,6 +63,12 @@ class Lookout:
         else:
             text = f"node {node_id} joined the cluster without data: it listens until it has caught up"
             self.timeline.record("cluster_joined", node_id, text)
+
+    def metrics(
+        self, status: Callable[[], Status], connections: Callable[[], int], feeds: Callable[[], int], reserve_bytes: int
+    ) -> Metrics:
+        own = (lambda: self.replica, self.meter, self._turns, self.timeline, self.disk.room)
+        return Metrics(MetricsSources(status, *own, connections, feeds, reserve_bytes))
 
     def history(self) -> dict[str, bytes]:
         return {"1s": self.sampler.fine.columns(), "10s": self.sampler.coarse.columns()}

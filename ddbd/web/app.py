@@ -34,7 +34,7 @@ from ddbd.web.openapi import Document
 from ddbd.web.parameters import LOAD, TIMELINE, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
-from ddbd.web.watching import Watch
+from ddbd.web.watching import METRICS_TYPE, Watch
 
 NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or application/x-ndjson"  # curl sends another unless told
 
@@ -245,6 +245,11 @@ class Api:
     async def timeline(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], TIMELINE, self._limits)
         return json_reply(self.watch.timeline(parameters.get("limit")))
+
+    @app.route("/metrics", methods=["GET"])
+    @answering
+    async def metrics(self, request: Any) -> Reply:
+        return Reply(200, self.watch.metrics(), METRICS_TYPE)
 
     # Writing.
 

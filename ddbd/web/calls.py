@@ -36,13 +36,14 @@ READ = DOOR | QUERY | WAIT | TABLE | {"unknown_column", "not_acceptable", "scan_
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 ROWS = "rows"  # an answer in one of the formats of a read
+TEXT = "text"  # an answer that is plain text
 
 
 class Call(NamedTuple):
     tag: str
     summary: str
     codes: frozenset[str]
-    answers: tuple[Any, ...]  # types of `answers`; ROWS, or dict for any object
+    answers: tuple[Any, ...]  # types of `answers`; ROWS, TEXT, or dict for any object
     about: str = ""
     bodies: tuple[Body, ...] = ()
     load_types: tuple[str, ...] = ()  # content types of a streaming load that it takes as well
@@ -142,6 +143,7 @@ CALLS: dict[str, Call] = {
         "Oldest first.",
         parameters=parameters.TIMELINE,
     ),
+    "metrics": Call("the node", "Numbers for Prometheus, in its text format", DOOR, (TEXT,)),
     "openapi": Call("the node", "This document", DOOR, (dict,), "Of this node, with the limits of its config.", has_etag=True),
 }
 

@@ -15,7 +15,7 @@ from klein import Klein
 
 import ddbd
 from ddbd.config import Config, Limits
-from ddbd.web.calls import CALLS, EXAMPLES, ROWS, Call
+from ddbd.web.calls import CALLS, EXAMPLES, ROWS, TEXT, Call
 from ddbd.web.formats import MEDIA_TYPES
 from ddbd.web.kinds import Body, Field, Schema
 from ddbd.web.problems import CONTENT_TYPE, PROBLEM_MORE, STATUSES
@@ -173,6 +173,8 @@ class _Maker:
             text = {"schema": {"type": "string"}}
             rows = {"schema": {"$ref": _TEMPLATE.format(name="Rows")}, "example": EXAMPLES[ROWS]}
             return {media_type: rows if media_type == "application/json" else text for media_type in MEDIA_TYPES}
+        if TEXT in call.answers:
+            return {"text/plain": {"schema": {"type": "string"}}}
         if dict in call.answers:
             return {"application/json": {"schema": {"type": "object"}}}
         self._types += call.answers
