@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ddbd.answers import Status
-from ddbd.cluster.peers import Client, cause
+from ddbd.cluster.peers import Client, cause, is_refused
 from ddbd.cluster.resource import read_body
 from ddbd.config import Config
 from ddbd.raft.types import NodeId
@@ -145,7 +145,10 @@ class Others:
     def _failed(self, failure: Failure, other: Other) -> None:
         other.answers, other.ms = False, None
         late = failure.check(TimeoutError, CancelledError) is not None
-        other.error = f"no answer within {ASK_SECONDS:g} s" if late else cause(failure)[:500]
+        if is_refused(failure):
+            other.error = f"{other.address} refuses connections"
+        else:
+            other.error = f"no answer within {ASK_SECONDS:g} s" if late else cause(failure)[:500]
 
 
 def _asked(result: Any, other: Other) -> Any:

@@ -52,10 +52,10 @@ class File(NamedTuple):
 
 
 def read_files(folder: Path) -> dict[bytes, File]:
-    """By the path below the folder. A file whose type is not known here has no place in it."""
+    """By the path below the folder. What has no type here is no page (an editor's backup, say) and is left out."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.suffix in TYPES:
             content = path.read_bytes()
             packed = gzip.compress(content, mtime=0) if path.suffix in COMPRESSED else content
             digest = hashlib.sha256(content).hexdigest()[:20].encode("ascii")

@@ -19,6 +19,7 @@ def node(tmp_path: Path) -> Node:
     (tmp_path / "js").mkdir()
     (tmp_path / "index.html").write_text("<!doctype html><title>x</title>")
     (tmp_path / "js" / "app.js").write_bytes(SCRIPT)
+    (tmp_path / "index.html~").write_text("an editor's backup")
     return Node(mounted={CONSOLE: Console(tmp_path)})
 
 
@@ -73,7 +74,16 @@ def test_head_tells_the_length_alone(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/console/none.js", "/console/js", "/console/js/", "/console/../config.json", "/console/%2e%2e/x", "/console//"]
+    "target",
+    [
+        "/console/none.js",
+        "/console/index.html~",
+        "/console/js",
+        "/console/js/",
+        "/console/../config.json",
+        "/console/%2e%2e/x",
+        "/console//",
+    ],
 )
 def test_what_is_no_file_is_not_found(target: str, node: Node) -> None:
     assert (node.get(target).status, node.get(target).code) == (404, "not_found")
