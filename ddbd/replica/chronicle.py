@@ -159,7 +159,7 @@ class Chronicle:
         elif now - self._changing.setdefault(peer, now) >= (BACK_SECONDS if is_there else LOST_SECONDS):
             self._there[peer] = is_there
             if is_there:
-                away = round(now - self._lost_at[peer], 1)
+                away = round(self._changing[peer] - self._lost_at[peer], 1)
                 self._tell("peer_back", peer, f"node {peer} answers again after {away:g} s", away_seconds=away)
             else:
                 self._lost_at[peer] = self._changing[peer]
