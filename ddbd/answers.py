@@ -52,6 +52,9 @@ class Loaded(TypedDict):
     index: int
 
 
+Handed = TypedDict("Handed", {"status": Literal["ok"], "from": str, "to": str, "term": int})
+"""Leadership: who had it, who has it, and in which term."""
+
 Written = DatabaseMade | DatabaseDropped | TableMade | TableDeleted | RowWritten | RowsWritten
 
 

@@ -39,6 +39,7 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     election_timeout_ms: int = 500  # the shortest; a timeout is drawn from this to twice this
     failback_quiet_ms: int = 2_000  # how long the preferred master must have been caught up before it leads again
     failback_quiet_ms_max: int = 600_000  # the wait doubles each time that leadership is lost again, up to this
+    transfer_hold_ms: int = 3_600_000  # how long an operator's transfer holds against the preferred master, at most
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

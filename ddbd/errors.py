@@ -47,6 +47,12 @@ class NotReady(Unavailable):
     code = "not_ready"
 
 
+class NotHandedOver(Unavailable):
+    """Leadership stays where it is: nobody could take it over."""
+
+    code = "not_handed_over"
+
+
 class NotLeader(DdbError):
     """Only the leader answers this call."""
 

@@ -35,6 +35,8 @@ from ddbd.raft.messages import (
     AppendEntries,
     AppendResponse,
     Forward,
+    HandOver,
+    HandOverRefused,
     Heartbeat,
     HeartbeatResponse,
     InstallSnapshot,
@@ -45,6 +47,7 @@ from ddbd.raft.messages import (
     RequestVote,
     StateCheck,
     StateReport,
+    TakeOver,
     TimeoutNow,
     VoteResponse,
 )
@@ -70,6 +73,9 @@ TYPES: dict[int, type[Message]] = {
     12: StateCheck,
     13: StateReport,
     14: Quarantine,
+    15: TakeOver,
+    16: HandOver,
+    17: HandOverRefused,
 }
 
 _HEADER = struct.Struct(">IIHBB")

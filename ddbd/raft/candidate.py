@@ -44,8 +44,9 @@ def ask_again(raft: Raft) -> None:
     _ask(raft, raft.term + 1, pre=True, transfer=False)
 
 
-def campaign_now(raft: Raft, is_transfer: bool = True) -> None:
+def campaign_now(raft: Raft, is_transfer: bool = True, holds: bool = False) -> None:
     """A real election in a new term. Its requests, and this node's own vote, wait for the disk."""
+    raft.held_until_tick = raft.ticks + raft.config.hold_ticks if holds else 0
     if raft.leader_id is not None:
         raft.lost_leader_id = raft.leader_id
     raft.raise_term(raft.term + 1, raft.id)

@@ -22,6 +22,7 @@ class RaftConfig(NamedTuple):
     stagger_ticks: int = 2  # between equally fit candidates, by order of ids: more than a round trip
     failback_ticks: int = 40
     failback_ticks_max: int = 12_000
+    hold_ticks: int = 72_000  # how long nothing is given back after an operator's transfer
     append_bytes_max: int = 1024 * 1024
     append_messages_max: int = 256  # in flight to one follower
     commit_waits: bool = False  # news of a commit goes with entries, to whom it was asked for, or before the next heartbeat; else at once

@@ -95,6 +95,7 @@ class Raft:
         self.ticks = 0
         self.failback_wait_ticks = config.failback_ticks
         self.failback_tick = 0  # when leadership was last given back
+        self.held_until_tick = 0  # no failback before; of a leadership that an operator gave to this node
         self.pending_snapshot: SnapshotOffer | None = None
         self._messages: list[RaftMessage] = []
         self._after_save: list[RaftMessage] = []
@@ -174,9 +175,9 @@ class Raft:
         """Asks for a read index. It comes as a ReadState, or never (no leader, a lost message): ask again with new contexts."""
         leader.request_reads(self, contexts)
 
-    def transfer(self, target: NodeId) -> bool:
-        """Hands leadership to a voter, once its log is as long as this one's. Returns whether that was begun."""
-        return self.leading is not None and leader.begin_transfer(self, self.leading, target)
+    def transfer(self, target: NodeId, holds: bool = False) -> bool:
+        """Hands leadership to a voter, once its log is as long as this one's; with `holds` to keep. Returns whether that was begun."""
+        return self.leading is not None and leader.begin_transfer(self, self.leading, target, holds)
 
     def step_down(self) -> None:
         """Gives up leadership, or the campaign, in this term."""

@@ -17,6 +17,7 @@ from ddbd.raft.messages import (
     InstallSnapshot,
     RaftMessage,
     ReadResponse,
+    TakeOver,
     TimeoutNow,
 )
 from ddbd.raft.types import NodeId, Role, SnapshotMeta
@@ -129,10 +130,10 @@ def installed(raft: Raft, meta: SnapshotMeta) -> None:
 
 def step_other(raft: Raft, message: RaftMessage) -> None:
     """What is not from a leader's log: an order to campaign, a confirmed read. Anything else came too late to matter."""
-    if isinstance(message, TimeoutNow):
+    if isinstance(message, TimeoutNow | TakeOver):
         from ddbd.raft import candidate
 
         if raft.may_campaign and message.sender == raft.leader_id:
-            candidate.campaign_now(raft)
+            candidate.campaign_now(raft, holds=isinstance(message, TakeOver))
     elif isinstance(message, ReadResponse):
         raft.read_confirmed(message.contexts, message.index)

@@ -25,6 +25,7 @@ from ddbd.raft.messages import (
     RaftMessage,
     ReadRequest,
     ReadResponse,
+    TakeOver,
     TimeoutNow,
 )
 from ddbd.raft.progress import Pace, Progress
@@ -50,7 +51,8 @@ class Leading:
     waiting_count: int = 0
     transfer_to: NodeId | None = None
     transfer_ticks: int = 0
-    is_ordered: bool = False  # TimeoutNow is out
+    transfer_holds: bool = False  # an operator asked for it
+    is_ordered: bool = False  # TimeoutNow or TakeOver is out
     quiet_ticks: int = 0  # how long the preferred master has been caught up
     commit_at_tick: int = 0
     offers: dict[NodeId, tuple[SnapshotMeta, str]] = field(default_factory=dict)
@@ -345,10 +347,10 @@ def _is_cut_off(raft: Raft, leading: Leading) -> bool:
 # Handing over (thesis 3.10).
 
 
-def begin_transfer(raft: Raft, leading: Leading, target: NodeId) -> bool:
+def begin_transfer(raft: Raft, leading: Leading, target: NodeId, holds: bool = False) -> bool:
     if target == raft.id or target not in raft.membership.voters or target in raft.unfit or leading.transfer_to is not None:
         return False
-    leading.transfer_to, leading.transfer_ticks, leading.is_ordered = target, 0, False
+    leading.transfer_to, leading.transfer_ticks, leading.transfer_holds, leading.is_ordered = target, 0, holds, False
     _maybe_order(raft, leading)
     return True
 
@@ -357,11 +359,14 @@ def _maybe_order(raft: Raft, leading: Leading) -> None:
     target = leading.transfer_to
     if target is not None and not leading.is_ordered and leading.progress[target].match_index == raft.log.last_index:
         leading.is_ordered = True
-        raft.send(TimeoutNow(target, raft.id, raft.term))
+        raft.send((TakeOver if leading.transfer_holds else TimeoutNow)(target, raft.id, raft.term))
 
 
 def _maybe_fail_back(raft: Raft, leading: Leading) -> None:
-    """The preferred master leads again once it has been caught up for a while. Each return doubles the wait for the next one."""
+    """The preferred master leads again once it has been caught up for a while. Each return doubles the wait for the next one.
+
+    Not while an operator's transfer holds: as long as this leadership lasts, but no longer than the config says.
+    """
     preferred = raft.config.preferred_id
     progress = leading.progress.get(preferred) if preferred is not None else None
     is_caught_up = (
@@ -372,7 +377,8 @@ def _maybe_fail_back(raft: Raft, leading: Leading) -> None:
     )
     leading.commit_at_tick = raft.commit_index
     leading.quiet_ticks = leading.quiet_ticks + 1 if is_caught_up else 0
-    if preferred is not None and leading.quiet_ticks >= raft.failback_wait_ticks and begin_transfer(raft, leading, preferred):
+    is_due = leading.quiet_ticks >= raft.failback_wait_ticks and raft.ticks >= raft.held_until_tick
+    if preferred is not None and is_due and begin_transfer(raft, leading, preferred):
         leading.quiet_ticks = 0
         raft.failback_tick = raft.ticks
         raft.failback_wait_ticks = min(2 * raft.failback_wait_ticks, raft.config.failback_ticks_max)

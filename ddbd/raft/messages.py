@@ -94,6 +94,14 @@ class TimeoutNow(NamedTuple):
     term: int
 
 
+class TakeOver(NamedTuple):
+    """The same where an operator asked for it: who wins by this keeps leadership for a while, also from the preferred master."""
+
+    to: NodeId
+    sender: NodeId
+    term: int
+
+
 class ReadRequest(NamedTuple):
     """A follower asks the leader for a read index (thesis 6.4)."""
 
@@ -120,6 +128,7 @@ RaftMessage = (
     | HeartbeatResponse
     | InstallSnapshot
     | TimeoutNow
+    | TakeOver
     | ReadRequest
     | ReadResponse
 )
@@ -174,5 +183,27 @@ class Quarantine(NamedTuple):
     state_hash: bytes  # the wrong one, as the node reported it; one that has been seeded anew since then has another
 
 
-NodeMessage = Forward | StateCheck | StateReport | Quarantine
+class HandOver(NamedTuple):
+    """An operator asked the sender for it: the leader is to hand leadership to the target, or to the fittest where none is named.
+
+    What comes of it the sender sees for itself, as everyone does; only a refusal is told.
+    """
+
+    to: NodeId
+    sender: NodeId
+    term: int
+    target: NodeId  # or nothing
+    number: int  # of the sender's wishes
+
+
+class HandOverRefused(NamedTuple):
+    to: NodeId
+    sender: NodeId
+    term: int
+    number: int
+    is_unknown: bool  # it may still come to pass
+    reason: str  # one sentence
+
+
+NodeMessage = Forward | StateCheck | StateReport | Quarantine | HandOver | HandOverRefused
 Message = RaftMessage | NodeMessage

@@ -19,13 +19,24 @@ from ddbd.config import Config
 from ddbd.errors import Corrupt, Fatal, Refused
 from ddbd.raft.core import ProposalDropped, Raft, Ready, SnapshotOffer
 from ddbd.raft.log import CacheLimits, RaftLog
-from ddbd.raft.messages import AppendResponse, Forward, HeartbeatResponse, Message, Quarantine, StateCheck, StateReport
+from ddbd.raft.messages import (
+    AppendResponse,
+    Forward,
+    HandOver,
+    HandOverRefused,
+    HeartbeatResponse,
+    Message,
+    Quarantine,
+    StateCheck,
+    StateReport,
+)
 from ddbd.raft.types import Entry, NodeId
 from ddbd.replica.audit import Audit
 from ddbd.replica.carried import Carried, Foreign
 from ddbd.replica.chronicle import Chronicle
 from ddbd.replica.compaction import Compaction
 from ddbd.replica.comparing import Comparing
+from ddbd.replica.handover import Handover
 from ddbd.replica.promises import World
 from ddbd.replica.proposals import FORWARD_BYTES_MAX, Proposals
 from ddbd.replica.reads import Reads
@@ -65,6 +76,7 @@ class Driver:
         self.reads = Reads(world.dice.getrandbits(63), limits.reads_open_max, 2 * config.timing.heartbeat_ms / 1000)
         self.audit = Audit()
         self.comparing = Comparing(self)
+        self.handover = Handover(self)
         self.seeding = Seeding(self)
         self.compaction = Compaction(self)
         self.saves = Saves()
@@ -116,6 +128,10 @@ class Driver:
             self.comparing.reported(message)
         elif isinstance(message, Quarantine):
             self.comparing.accused(message)
+        elif isinstance(message, HandOver):
+            self.handover.asked(message)
+        elif isinstance(message, HandOverRefused):
+            self.handover.refused(message)
         else:
             self.core.step(message)
 
@@ -146,6 +162,7 @@ class Driver:
         self.core.tick()
         self.proposals.expire(now)
         self.reads.expire(now)
+        self.handover.look()
         if self._ticks % self.core.config.heartbeat_ticks == 0:
             self.reads.probe()
             self.comparing.ask()
@@ -215,6 +232,7 @@ class Driver:
                 self.audit.clear()
             if leader[0] is not None:
                 self.world.log_event(f"node {leader[0]} leads in term {leader[1]}")
+            self.handover.look()
             self.on_leader()
         elif not self._is_stream_new:
             return
@@ -339,9 +357,7 @@ class Driver:
             return False
         if leading.transfer_to is not None:
             return True
-        peers = [peer for peer in core.membership.voters if peer != self.node_id and (among is None or peer in among)]
-        fit = [peer for peer in peers if self.hears(peer) and peer not in core.unfit]
-        best = max(fit, key=lambda peer: leading.progress[peer].match_index, default=None)
+        best = next((peer for peer in self.handover.fit() if among is None or peer in among), None)
         if best is None or not core.transfer(best):
             return False
         self.wake()

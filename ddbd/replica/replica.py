@@ -6,7 +6,7 @@ from typing import Literal
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from ddbd.answers import Address, ClusterStatus, NodeStatus
+from ddbd.answers import Address, ClusterStatus, Handed, NodeStatus
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
@@ -145,6 +145,14 @@ class Replica:
         waiter = Waiter(self._deadline(timeout_seconds))
         self._leader_waiters.append(waiter)
         return waiter.done.addCallback(lambda _: self._known_leader())
+
+    def hand_over(self, target: NodeId | None, timeout_seconds: float) -> Deferred[Handed]:
+        """See `web.backend`."""
+        try:
+            self._assert_running()
+            return self._driver.handover.ask(target, self._deadline(timeout_seconds))
+        except DdbError as error:
+            return fail(error)
 
     def assert_readable(self) -> None:
         """Raises NotReady where these tables must not be read."""
@@ -313,6 +321,7 @@ class Replica:
         unknown = "this node stopped before it knew what became of the write: repeat it with the same Idempotency-Key on another node"
         self._driver.proposals.fail_all(lambda: OutcomeUnknown(unknown))
         self._driver.reads.fail_all(NotReady("this node stopped; send the call to another one"))
+        self._driver.handover.fail_all(OutcomeUnknown("this node stopped before it knew who leads; see /status of another one"))
         waiters, self._leader_waiters = self._leader_waiters, []
         for waiter in waiters:
             waiter.finish(NotReady("this node stopped; send the call to another one"))

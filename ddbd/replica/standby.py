@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail
 
-from ddbd.answers import StandbyStatus
+from ddbd.answers import Handed, StandbyStatus
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import Fatal, NotReady
@@ -39,6 +39,9 @@ class Standby:
         return fail(NotReady(REASON))
 
     def wait_leader(self, timeout_seconds: float) -> Deferred[NodeId]:
+        return fail(NotReady(REASON))
+
+    def hand_over(self, target: NodeId | None, timeout_seconds: float) -> Deferred[Handed]:
         return fail(NotReady(REASON))
 
     def staleness_ms(self) -> int | None:

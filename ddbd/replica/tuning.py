@@ -31,6 +31,7 @@ def raft_config(config: Config, node_id: NodeId, life: str) -> RaftConfig:
         stagger_ticks=ticks(timing.heartbeat_ms),
         failback_ticks=ticks(timing.failback_quiet_ms),
         failback_ticks_max=ticks(timing.failback_quiet_ms_max),
+        hold_ticks=ticks(timing.transfer_hold_ms),
         append_bytes_max=limits.append_bytes_max,
         append_messages_max=limits.append_messages_max,
         commit_waits=True,

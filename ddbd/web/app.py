@@ -24,14 +24,15 @@ from ddbd.config import Limits
 from ddbd.errors import DdbError, Fatal, NotLeader, Refused
 from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
-from ddbd.web.canonical import decode_object
+from ddbd.web.canonical import decode_object, quoted
 from ddbd.web.door import load_type
 from ddbd.web.drive import drive
 from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
+from ddbd.web.kinds import Body
 from ddbd.web.load import load
 from ddbd.web.openapi import Document
-from ddbd.web.parameters import LOAD, TIMELINE, WRITE, Parameters
+from ddbd.web.parameters import AT_MASTER, LOAD, TIMELINE, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
 from ddbd.web.watching import METRICS_TYPE, Watch
@@ -207,7 +208,17 @@ class Api:
     async def search(self, request: Any) -> Reply:
         return await reads.read(self.backend, self._clock, reads.search_read(request, self._limits))
 
-    # The node.
+    # The nodes.
+
+    @app.route("/step_down", methods=["POST"])
+    @answering
+    async def step_down(self, request: Any) -> Reply:
+        return await self._hand_over(request, shape.STEP_DOWN)
+
+    @app.route("/transfer", methods=["POST"])
+    @answering
+    async def transfer(self, request: Any) -> Reply:
+        return await self._hand_over(request, shape.TRANSFER)
 
     @app.route("/ping", methods=["GET"])
     @answering
@@ -269,13 +280,30 @@ class Api:
     async def _propose_at_master(self, write: Write, command: AnyCommand) -> Reply:
         """Held while there is no leader, like any write; at another node the client is sent to the leader."""
         if not write.forward:
-            leader_id = await self.backend.wait_leader(max(0.0, write.deadline - self._clock.seconds()))
-            if leader_id != self.backend.node_id:
-                raise NotLeader(leader_id)
+            await self._must_lead(write.deadline)
         return _told(await self._propose(write, command))
 
     def _tell(self, answer: Answer, request: Any) -> None:
         self._send(request, _told(answer))
+
+    async def _must_lead(self, deadline: float) -> None:
+        """Raises NotLeader."""
+        leader_id = await self.backend.wait_leader(max(0.0, deadline - self._clock.seconds()))
+        if leader_id != self.backend.node_id:
+            raise NotLeader(leader_id)
+
+    async def _hand_over(self, request: Any, body: Body) -> Reply:
+        parameters = Parameters(request.uri.partition(b"?")[2], AT_MASTER, self._limits)
+        deadline, forward = self._clock.seconds() + parameters.timeout_seconds, parameters.get("forward")
+        values = body.read(decode_object(request.content.read(), self._limits.json_depth_max), self._limits)
+        target, ids = values.get("to"), self.backend.config.node_ids
+        if target is not None and target not in ids:
+            raise Refused("invalid_value", f"to is {quoted(target)}, and no node is called so; give one of {', '.join(ids)}")
+        if forward:
+            await self.backend.wait_leader(max(0.0, deadline - self._clock.seconds()))
+        else:
+            await self._must_lead(deadline)
+        return json_reply(await self.backend.hand_over(target, max(0.0, deadline - self._clock.seconds())))
 
     @answering
     async def _load(self, request: Any) -> Reply:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from ddbd.answers import ClusterStatus
+from ddbd.answers import ClusterStatus, Handed
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import Fatal
@@ -47,6 +47,9 @@ class Backend(Protocol):
 
     def wait_leader(self, timeout_seconds: float) -> Deferred[NodeId]:
         """Fires, at once where it is known, with the id of the leader."""
+
+    def hand_over(self, target: NodeId | None, timeout_seconds: float) -> Deferred[Handed]:
+        """Fires when another node leads: the target, or the fittest where none is named. Works on every node. Also: NotHandedOver."""
 
     def staleness_ms(self) -> int | None:
         """How old this node's tables can be at most; None when unknown."""

@@ -28,6 +28,7 @@ BODY = QUERY | {"invalid_json", "unknown_field", "cross_origin"}
 WAIT = frozenset({"no_leader", "not_ready"})
 WRITE = DOOR | BODY | WAIT | {"outcome_unknown", "idempotency_mismatch", "idempotency_full"}
 AT_MASTER = WRITE | {"not_master"}
+HAND_OVER = DOOR | BODY | WAIT | {"not_master", "not_handed_over", "outcome_unknown"}
 NAMED_DB = frozenset({"database_not_found"})
 DB = NAMED_DB | {"no_database"}
 TABLE = DB | {"table_not_found"}
@@ -55,6 +56,7 @@ class Call(NamedTuple):
 
 
 _LOADS = tuple(kind.decode("ascii") for kind in LOAD_TYPES)
+_HELD = "Writes are held meanwhile. The preferred master does not take it back while the new one leads, for transfer_hold_ms at most."
 _READ_ABOUT = f"Rows come in row_id order. Formats by Accept: {', '.join(MEDIA_TYPES)}."
 
 CALLS: dict[str, Call] = {
@@ -133,18 +135,32 @@ CALLS: dict[str, Call] = {
         parameters=parameters.WRITE,
         is_keyed=True,
     ),
-    "ping": Call("the node", "Whether the process serves", DOOR, (answers.Pong,)),
-    "healthz": Call("the node", "Whether an operator must look at this node", DOOR | {"unhealthy"}, (answers.Healthy,)),
-    "readyz": Call("the node", "Whether there is a master and this node has caught up", DOOR | {"not_ready"}, (answers.Healthy,)),
-    "status": Call("the node", "How this node sees the cluster", DOOR, (answers.Status,)),
+    "step_down": Call(
+        *("the nodes", "Have the master hand leadership to the fittest other node", HAND_OVER),
+        (answers.Handed,),
+        _HELD,
+        (shape.STEP_DOWN,),
+        parameters=parameters.AT_MASTER,
+    ),
+    "transfer": Call(
+        *("the nodes", "Have the master hand leadership to a node", HAND_OVER),
+        (answers.Handed,),
+        _HELD,
+        (shape.TRANSFER,),
+        parameters=parameters.AT_MASTER,
+    ),
+    "ping": Call("the nodes", "Whether the process serves", DOOR, (answers.Pong,)),
+    "healthz": Call("the nodes", "Whether an operator must look at this node", DOOR | {"unhealthy"}, (answers.Healthy,)),
+    "readyz": Call("the nodes", "Whether there is a master and this node has caught up", DOOR | {"not_ready"}, (answers.Healthy,)),
+    "status": Call("the nodes", "How this node sees the cluster", DOOR, (answers.Status,)),
     "timeline": Call(
-        *("the node", "What happened at this node since it was started", DOOR | QUERY),
+        *("the nodes", "What happened at this node since it was started", DOOR | QUERY),
         (list[answers.Happened],),
         "Oldest first.",
         parameters=parameters.TIMELINE,
     ),
-    "metrics": Call("the node", "Numbers for Prometheus, in its text format", DOOR, (TEXT,)),
-    "openapi": Call("the node", "This document", DOOR, (dict,), "Of this node, with the limits of its config.", has_etag=True),
+    "metrics": Call("the nodes", "Numbers for Prometheus, in its text format", DOOR, (TEXT,)),
+    "openapi": Call("the nodes", "This document", DOOR, (dict,), "Of this node, with the limits of its config.", has_etag=True),
 }
 
 EXAMPLES: dict[Any, Any] = {
@@ -155,6 +171,7 @@ EXAMPLES: dict[Any, Any] = {
     answers.RowWritten: {"row_id": "1", "version": 10, "index": 10},
     answers.RowsWritten: {"row_ids": ["2", "3"], "version": 12, "index": 12},
     answers.Loaded: {"rows": 2, "slices": 1, "index": 18},
+    answers.Handed: {"status": "ok", "from": "1", "to": "2", "term": 5},
     answers.Pong: {"status": "ok", "node": "1"},
     answers.Healthy: {"status": "ok"},
     ROWS: [{"row_id": "1", "id": "1", "name": "Ahmed", "grade": "A"}],

@@ -56,6 +56,7 @@ NAME = rf"(?!{_any_case('sqlite_')})[A-Za-z_][A-Za-z0-9_]{{0,62}}"
 COLUMN_NAME = rf"(?!(?:{'|'.join(map(_any_case, RESERVED_COLUMNS))})$){NAME}"
 
 _NAME = re.compile(NAME)
+_NODE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @lru_cache(maxsize=1024)
@@ -263,6 +264,13 @@ def _version(what: str, value: Any, limits: Limits) -> int:
     return value
 
 
+def _node_id(what: str, value: Any, limits: Limits) -> str:
+    if not isinstance(value, str) or not _NODE_ID.fullmatch(value):
+        raise Refused("invalid_value", f'{what} is no id of a node; give one of /status as text, as in "1"')
+    return value
+
+
+NODE_ID = Kind(_node_id, lambda limits: {"type": "string", "pattern": f"^{_NODE_ID.pattern}$"})
 TEXT = Kind(_text, lambda limits: {"type": "string"})
 FLAG = Kind(_flag, lambda limits: {"type": "boolean"})
 VERSION = Kind(_version, lambda limits: {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX})

@@ -70,6 +70,7 @@ FORWARD = Field(FLAG, "the node carries the call to the master itself", default=
 TABLE_NAME = Field(A_NAME, "the table", required=True)
 
 WRITE: Table = {"db": DB, "timeout": WAIT, "forward": FORWARD}
+AT_MASTER: Table = {"timeout": WAIT, "forward": FORWARD}  # of a call about the nodes
 LOAD: Table = {
     "table": TABLE_NAME,
     "db": DB,

@@ -50,6 +50,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "overloaded": (503, "Overloaded"),
     "not_ready": (503, "Not ready"),
     "unhealthy": (503, "Unhealthy"),
+    "not_handed_over": (503, "Leadership stays"),
     "idempotency_full": (503, "Idempotency table full"),
     "scan_timed_out": (503, "Scan timed out"),
     "outcome_unknown": (504, "Outcome unknown"),

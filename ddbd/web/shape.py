@@ -14,7 +14,7 @@ from ddbd.commands import CreateTable, Delete, DeleteTable, DropDatabase, InitDa
 from ddbd.config import Limits
 from ddbd.errors import Refused
 from ddbd.web.ids import RowIds
-from ddbd.web.kinds import A_NAME, COLUMNS, DATA, FLAG, ROW_ID, ROWS, TEXT, VERSION, Body, Field, check_row_size
+from ddbd.web.kinds import A_NAME, COLUMNS, DATA, FLAG, NODE_ID, ROW_ID, ROWS, TEXT, VERSION, Body, Field, check_row_size
 
 GROWTH_MAX = 8  # JSON written out again is at most this many times as long as what came ("\t" for "\u0009" is shorter, 1e9 longer)
 
@@ -72,6 +72,8 @@ DELETE_RECORD = Body(
 )
 DELETE_TABLE = Body("DeleteTable", {"db_name": _DB_NAME, "table_name": _TABLE_NAME}, {"table_name": "students"})
 DROP_DATABASE = Body("DropDatabase", {"db_name": _DB_NAMED}, {"db_name": "DDB0"})
+STEP_DOWN = Body("StepDown", {}, {})
+TRANSFER = Body("Transfer", {"to": Field(NODE_ID, "the node that is to lead", required=True)}, {"to": "1"})
 
 
 class Given(NamedTuple):

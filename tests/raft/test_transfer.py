@@ -6,7 +6,7 @@ import pytest
 from raft_cluster import Cluster
 
 from ddbd.raft.core import ProposalDropped
-from ddbd.raft.messages import TimeoutNow
+from ddbd.raft.messages import TakeOver, TimeoutNow
 from ddbd.raft.types import Role
 
 
@@ -129,3 +129,63 @@ def test_a_preferred_master_that_is_silent_for_two_heartbeats_is_waited_for_anew
     assert leading.quiet_ticks == quiet + 4
     cluster.tick("2")
     assert leading.quiet_ticks == 0
+
+
+def held(cluster: Cluster, leader: str, target: str) -> None:
+    """As an operator asks for it."""
+    assert cluster[leader].transfer(target, holds=True)
+    cluster.turn(leader)
+    cluster.settle()
+    assert cluster[target].is_leader
+
+
+def test_an_operators_transfer_is_not_undone_by_the_failback() -> None:
+    """The design: the preferred master does not take back at once what an operator took from it."""
+    cluster = Cluster.of(3, preferred_id="1", failback_ticks=10, hold_ticks=200)
+    cluster.elect("1")
+    held(cluster, "1", "2")
+    cluster.beat(60)
+    assert cluster["2"].is_leader
+
+
+def test_an_operators_transfer_holds_for_so_long_and_no_longer() -> None:
+    """The design: in the end the config says who leads."""
+    cluster = Cluster.of(3, preferred_id="1", failback_ticks=10, hold_ticks=60)
+    cluster.elect("1")
+    held(cluster, "1", "2")
+    cluster.beat(25)
+    assert cluster["2"].is_leader
+    cluster.beat(10)
+    assert cluster["1"].is_leader
+
+
+def test_an_operators_transfer_holds_no_longer_than_the_leadership_that_it_gave() -> None:
+    """The design: a loss of leadership ends it, also where the same node is elected again."""
+    cluster = Cluster.of(3, preferred_id="1", failback_ticks=10, hold_ticks=200)
+    cluster.elect("1")
+    held(cluster, "1", "2")
+    cluster["2"].step_down()
+    cluster.elect("2")
+    cluster.beat(7)
+    assert cluster["1"].is_leader
+
+
+def test_any_other_transfer_holds_nothing() -> None:
+    """The design: a node that ends, or whose disk is full, hands over for a while only."""
+    cluster = Cluster.of(3, preferred_id="1", failback_ticks=10, hold_ticks=200)
+    cluster.elect("1")
+    cluster.transfer("1", "2")
+    cluster.settle()
+    assert cluster["2"].is_leader
+    cluster.beat(7)
+    assert cluster["1"].is_leader
+
+
+def test_an_order_to_take_over_counts_only_from_the_leader() -> None:
+    """3.10, as for TimeoutNow."""
+    cluster = Cluster.of(3)
+    cluster.elect("1")
+    cluster.hand(TakeOver("2", "3", 1))
+    cluster.hand(TakeOver("2", "1", 0))
+    cluster.hand(TakeOver("1", "2", 1))
+    assert {node.core.term for node in cluster.up} == {1}

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from sim_bounds import FEW, MANY, bounds_problem, configuration_problem
 from sim_model import Model
 
-from ddbd.raft.messages import AppendEntries, AppendResponse, Heartbeat, InstallSnapshot, Message, RequestVote, TimeoutNow, VoteResponse
+from ddbd.raft.messages import (
+    AppendEntries,
+    AppendResponse,
+    Heartbeat,
+    InstallSnapshot,
+    Message,
+    RequestVote,
+    TakeOver,
+    TimeoutNow,
+    VoteResponse,
+)
 from ddbd.raft.quorum import is_quorum
 from ddbd.raft.types import Entry, HardState, NodeId
 
@@ -246,6 +256,6 @@ class Checks:
                 self._transfers.add((message.sender, message.term))
             if (platter.term, platter.vote) != (message.term, process.node.id):
                 self._violate(process, f"{message} left, saved are term {platter.term} and vote {platter.vote}")
-        elif isinstance(message, AppendEntries | Heartbeat | InstallSnapshot | TimeoutNow) and message.term > platter.term:
+        elif isinstance(message, AppendEntries | Heartbeat | InstallSnapshot | TimeoutNow | TakeOver) and message.term > platter.term:
             # A leader's messages may overtake their own save, but not that of their term (thesis 10.2.1).
             self._violate(process, f"{message} left, saved is term {platter.term}")

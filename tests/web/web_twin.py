@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from ddbd.answers import Handed
 from ddbd.commands import Answer, AnyCommand, Proposal, Register, encode_proposal
 from ddbd.config import Config, Limits, Node
 from ddbd.errors import NoLeader
@@ -44,6 +45,7 @@ class Twin:
         self.staleness: int | None = 12
         self.unready: str | None = None
         self.unhealthy: str | None = None
+        self.handed: list[NodeId | None] = []
         self._seq = 0
         self._apply(Proposal(node_id, 0, 0, 0, Register(node_id, 1)))
 
@@ -96,6 +98,11 @@ class Twin:
         if self.leader_id is None and not self.holding:
             return fail(NoLeader("there was no leader in time"))
         return self._answer("wait_leader", self.leader_id, timeout_seconds)
+
+    def hand_over(self, target: NodeId | None, timeout_seconds: float) -> Deferred[Handed]:
+        before, after = str(self.leader_id), target or next(node.id for node in self.config.nodes if node.id != self.leader_id)
+        self.handed.append(target)
+        return self._answer("hand_over", {"status": "ok", "from": before, "to": after, "term": self.term + 1}, timeout_seconds)
 
     def staleness_ms(self) -> int | None:
         return self.staleness
