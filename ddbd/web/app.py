@@ -35,6 +35,7 @@ from ddbd.web.openapi import Document
 from ddbd.web.parameters import AT_MASTER, LOAD, TIMELINE, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
+from ddbd.web.request_ids import NAME, id_of
 from ddbd.web.watching import METRICS_TYPE, Watch
 
 NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or application/x-ndjson"  # curl sends another unless told
@@ -118,7 +119,7 @@ class Api:
     def __init__(self, backend: Backend, clock: IReactorTime, ids: RowIds, entropy: Callable[[int], bytes], watch: Watch) -> None:
         self.backend = backend
         self.watch = watch
-        self.entropy = entropy
+        self._entropy = entropy
         self._clock = clock
         self._ids = ids
         self._limits = backend.config.limits
@@ -367,9 +368,15 @@ class Api:
             return problem_of(Refused("not_found", detail)), []
         if isinstance(error, Fatal):
             self.backend.fatal(error)
-        error_id = self.entropy(8).hex()
-        self.log.failure("{method} {path} failed ({error_id})", failure, method=request.method, path=request.path, error_id=error_id)
-        return internal_problem(error_id), []
+        problem, headers, log_id = self.internal_problem(request)
+        self.log.failure("{method} {path} failed ({log_id})", failure, method=request.method, path=request.path, log_id=log_id)
+        return problem, headers
+
+    def internal_problem(self, request: Any) -> tuple[Problem, list[tuple[bytes, bytes]], str]:
+        """With the id of the line in the log; where the client gave none, the header field that tells it this one."""
+        given = id_of(request.requestHeaders)
+        log_id = given or self._entropy(8).hex().encode("ascii")
+        return internal_problem(str(log_id, "ascii")), [] if given else [(NAME, log_id)], str(log_id, "ascii")
 
     def _elsewhere(self, request: Any, error: NotLeader) -> tuple[Problem, list[tuple[bytes, bytes]]]:
         master = self.backend.config.node(error.leader_id)

@@ -27,6 +27,7 @@ from ddbd.web.framing import Framing, Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
 from ddbd.web.reply import lines_of
 from ddbd.web.request import Request
+from ddbd.web.request_ids import line_of
 
 if TYPE_CHECKING:
     from ddbd.web.site import Site
@@ -347,6 +348,8 @@ class Channel(Protocol):
         if problem.status == 405:
             fields.append((b"Allow", b"GET, HEAD, OPTIONS, POST"))  # of any path: this method was not even parsed
         lines = lines_of(fields) + self.site.api.reply_lines()
+        if arrived:
+            lines += line_of(arrived[0].head.fields)
         self.write(self.site.whole_answer(problem.status, CONTENT_TYPE, lines, problem.body(), without_body))
         self._linger()
 

@@ -20,6 +20,7 @@ from ddbd.web.formats import MEDIA_TYPES
 from ddbd.web.kinds import Body, Field, Schema
 from ddbd.web.problems import CONTENT_TYPE, PROBLEM_MORE, STATUSES
 from ddbd.web.reply import Reply, matches
+from ddbd.web.request_ids import CHARS_MAX
 
 VERSION = "3.1.0"
 LOAD_EXAMPLES = {"text/csv": "row_id,name,grade\r\n5,Nour,B\r\n", "application/x-ndjson": '{"row_id":"6","name":"Omar","grade":"A"}\n'}
@@ -30,14 +31,19 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     "Ddb-Node": ("who answered", {"type": "string"}),
     "Ddb-Term": ("in which term", _INTEGER),
     "Ddb-Index": ("the index that this node had applied; a read's rows are of that index", _INTEGER),
-    "Ddb-Staleness-Ms": ("with consistency=local: how old the rows can be at most", {"anyOf": [_INTEGER, {"const": "unknown"}]}),
+    "Ddb-Request-Id": (
+        "by which the log knows the request: the client's own X-Request-Id, or the trace id of its traceparent; else with a 500 alone",
+        {"type": "string", "minLength": 1, "maxLength": CHARS_MAX},
+    ),
+    "Ddb-Staleness-Ms": ("with consistency=local: how old the rows can be at most", {"type": "string", "pattern": "^([0-9]+|unknown)$"}),
     "Link": ('where more rows follow: the next page, as rel="next"', {"type": "string", "pattern": '^<.+>; rel="next"$'}),
     "ETag": ("of a row: its version", _TAG),
     "Location": ("the same call at the master", {"type": "string", "format": "uri"}),
     "Retry-After": ("seconds", _INTEGER),
 }
 ALWAYS = ("Ddb-Node", "Ddb-Term", "Ddb-Index")
-OF_STATUS = {307: ("Location",), 503: ("Retry-After",), 304: ("ETag",)}  # beside those, and always there too
+EVERYWHERE = (*ALWAYS, "Ddb-Request-Id")
+OF_STATUS = {307: ("Location",), 503: ("Retry-After",), 304: ("ETag",)}  # always there too
 
 _METHODS = frozenset({"HEAD", "OPTIONS"})  # HEAD works wherever GET does, and OPTIONS tells the methods: neither is told for each path
 _TEMPLATE = "#/components/schemas/{name}"
@@ -95,7 +101,8 @@ class _Maker:
 
     def components(self) -> dict[str, Any]:
         _, made = msgspec.json.schema_components(self._types, ref_template=_TEMPLATE)
-        headers = {name: {"description": about, "schema": schema} for name, (about, schema) in HEADERS.items()}
+        certain = {*ALWAYS, *(name for names in OF_STATUS.values() for name in names)} - {"ETag"}
+        headers = {name: {"description": about, "required": name in certain, "schema": schema} for name, (about, schema) in HEADERS.items()}
         return {"schemas": {**self._schemas, **made}, "responses": self._responses, "headers": headers}
 
     def operation(self, name: str, call: Call) -> dict[str, Any]:
@@ -159,10 +166,10 @@ class _Maker:
     # What comes back.
 
     def _responses_of(self, call: Call) -> dict[str, Any]:
-        names = [*ALWAYS, *call.headers, *(["ETag"] if call.has_etag else [])]
+        names = [*EVERYWHERE, *call.headers, *(["ETag"] if call.has_etag else [])]
         told: dict[str, Any] = {"200": {"description": "done", "headers": _headers(names), "content": self._content(call)}}
         if call.has_etag:
-            told["304"] = {"description": "the client has it already", "headers": _headers((*ALWAYS, *OF_STATUS[304]))}
+            told["304"] = {"description": "the client has it already", "headers": _headers((*EVERYWHERE, *OF_STATUS[304]))}
         for status in sorted({STATUSES[code][0] for code in call.codes}):
             codes = sorted(code for code in call.codes if STATUSES[code][0] == status)
             told[str(status)] = self._problems(status, codes)
@@ -189,7 +196,7 @@ class _Maker:
             schema = {"allOf": [problem], "properties": {"status": {"const": status}, "code": {"enum": codes}}}
             self._responses[name] = {
                 "description": "; ".join(STATUSES[code][1] for code in codes),
-                "headers": _headers((*ALWAYS, *OF_STATUS.get(status, ()))),
+                "headers": _headers((*EVERYWHERE, *OF_STATUS.get(status, ()))),
                 "content": {CONTENT_TYPE.decode("ascii"): {"schema": schema}},
             }
         return {"$ref": f"#/components/responses/{name}"}

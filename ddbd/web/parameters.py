@@ -17,7 +17,7 @@ from ddbd.web.kinds import A_NAME, NAMES, ROW_ID, TEXT, TIMEOUT_SECONDS_DEFAULT,
 PARAMETERS_MAX = 100
 OPS = ("eq", "ne", "lt", "le", "gt", "ge", "prefix", "contains")
 
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?([eE]-[0-9]{1,2})?")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")  # a number as JSON writes it
 _INTEGER = re.compile(r"[0-9]{1,19}")
 
 

@@ -27,6 +27,7 @@ from ddbd.web.door import Kind
 from ddbd.web.framing import Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
 from ddbd.web.reply import WITHOUT_BODY, lines_of
+from ddbd.web.request_ids import line_of
 
 if TYPE_CHECKING:
     from ddbd.web.body import BodyStream
@@ -133,6 +134,9 @@ class Request:
         keep_open = channel.keeps_open(self)
         if not keep_open:
             lines += CLOSE
+        fields = self.requestHeaders
+        if b"x-request-id" in fields or b"traceparent" in fields:
+            lines += line_of(fields)
         channel.write(channel.site.whole_answer(status, content_type, lines, body, self.method == b"HEAD"))
         self._end(keep_open)
 
@@ -171,7 +175,7 @@ class Request:
         is_framed = b"content-length" in self._fields or self._status in WITHOUT_BODY
         self._chunked = not is_framed and self.clientproto == b"HTTP/1.1" and b"connection" not in self._fields
         self._keep_open = self.channel.keeps_open(self) and (is_framed or self._chunked)
-        lines = lines_of(self._fields.values())
+        lines = lines_of(self._fields.values()) + line_of(self.requestHeaders)
         if self._chunked:
             lines += b"Transfer-Encoding: chunked\r\n"
         if not self._keep_open and b"connection" not in self._fields:
@@ -251,12 +255,12 @@ class Request:
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Whatever a resource let through."""
-        problem, log_id = self.channel.site.internal_problem()
+        problem, headers, log_id = self.channel.site.api.internal_problem(self)
         logger.failure("{method} {path} failed ({log_id})", failure=reason, method=self.method, path=self.path, log_id=log_id)
         if self.startedWriting:
             self.transport.abortConnection()
         else:
-            self._problem(problem.status, problem.headers, problem.body())
+            self._problem(problem.status, [*problem.headers, *headers], problem.body())
         return reason
 
     def _problem(self, status: int, headers: Fields, body: bytes) -> None:

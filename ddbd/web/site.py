@@ -29,7 +29,6 @@ from ddbd.web.channel import Channel
 from ddbd.web.door import Admission, Door, Head, Kind
 from ddbd.web.ids import RowIds
 from ddbd.web.pages import SeeConsole, wants_page
-from ddbd.web.problems import Problem, internal_problem
 from ddbd.web.reply import WITHOUT_BODY, status_line
 from ddbd.web.request import Request
 from ddbd.web.routes import Routes
@@ -148,10 +147,6 @@ class Site(server.Site):
             lines = b"Content-Type: %s\r\n%s" % (content_type, lines)
         head = self.answer_head(status, b"Content-Length: %d\r\n%s" % (len(body), lines))
         return head if without_body else head + body
-
-    def internal_problem(self) -> tuple[Problem, str]:
-        error_id = self.api.entropy(8).hex()
-        return internal_problem(error_id), error_id
 
 
 def make_resource(

@@ -14,7 +14,8 @@ from ddbd.web.site import Site
 
 def pytest_generate_tests(metafunc: Any) -> None:
     # pytest-twisted keeps the first of several runs of a test of hypothesis for all of them.
-    sites = [Site] if hasattr(metafunc.function, "hypothesis") else [Site, TwistedSite]
+    is_ours = hasattr(metafunc.function, "hypothesis") or hasattr(metafunc.module, "ONLY_OUR_CHANNEL")
+    sites = [Site] if is_ours else [Site, TwistedSite]
     metafunc.parametrize("channel", sites, ids=["ours", "twisted.web"][: len(sites)], indirect=True, scope="module")
 
 
