@@ -19,6 +19,7 @@ from fuzz_tally import TALLIES, LogWatch  # noqa: E402 - the path comes first
 
 REQUESTS = 1_500
 MESSAGES = 2_000
+SCHEMA = 600
 SEED = 1
 SIEGE = 200
 
@@ -28,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fuzz-requests", type=int, default=REQUESTS, help="how many malformed HTTP requests are sent")
     group.addoption("--fuzz-messages", type=int, default=MESSAGES, help="how many malformed peer messages and files are tried")
     group.addoption("--fuzz-siege", type=int, default=SIEGE, help="how many idle or dripping connections lay siege to a node")
+    group.addoption("--fuzz-schema", type=int, default=SCHEMA, help="how many requests are drawn from /openapi.json")
     group.addoption("--fuzz-seed", type=int, default=SEED, help="the seed of everything that is drawn")
 
 
@@ -44,6 +46,11 @@ def messages_count(pytestconfig: pytest.Config) -> int:
 @pytest.fixture(scope="session")
 def siege_count(pytestconfig: pytest.Config) -> int:
     return int(pytestconfig.getoption("--fuzz-siege", SIEGE))
+
+
+@pytest.fixture(scope="session")
+def schema_count(pytestconfig: pytest.Config) -> int:
+    return int(pytestconfig.getoption("--fuzz-schema", SCHEMA))
 
 
 @pytest.fixture(scope="session")
