@@ -1,7 +1,7 @@
 """config.json -> a frozen Config. A mistake is answered in one sentence that names the key.
 
     {"nodes": [{"id": "1", "address": "localhost:8080", "isMaster": true}, ...],
-     "insecure": false, "failback": true, "hosts": [], "timing": {...}, "limits": {...}}
+     "insecure": false, "failback": true, "hosts": [], "timing": {...}, "limits": {...}, "log": {...}}
 
 Only `nodes` is required. Addresses live here and nowhere else: the log holds ids, so that a node can move. Every limit of the
 daemon stands in `Limits`, every duration that two nodes must agree on in `Timing`.
@@ -22,6 +22,9 @@ from ddbd.raft.types import NodeId, in_order
 NODES_MAX = 9  # more voters only make each write slower; the peers of this kind advise at most 7 to 11
 SEGMENT_BYTES_MAX = 1024 * 1024 * 1024  # a segment is read whole when a node starts, and a place in it is told in 32 bits
 MESSAGE_BYTES_MIN = 4 * 1024 * 1024  # a node carries up to 1 MiB of writes to the leader at once, and leaves room around them
+
+LOG_FORMATS = ("human", "json", "journal")
+LOG_LEVELS = ("debug", "info", "warn", "error")
 
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
@@ -92,6 +95,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_entries: int = 50_000  # applied since the last checkpoint, where the WAL is still short
 
 
+class LogOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the node logs. Empty: as the command line says, else by itself."""
+
+    format: str = ""  # human, json or journal; by itself: journal where standard output is the journal, else human
+    level: str = ""  # what is said at least: debug, info, warn or error; by itself: info
+
+
 class Node(msgspec.Struct, frozen=True):
     id: NodeId
     address: str
@@ -113,6 +123,7 @@ class Config(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()  # further names that a request's Host may give
     timing: Timing = Timing()
     limits: Limits = Limits()
+    log: LogOptions = LogOptions()
 
     @property
     def preferred_id(self) -> NodeId:
@@ -155,6 +166,7 @@ class _ConfigJson(msgspec.Struct, forbid_unknown_fields=True):
     hosts: list[str] = []
     timing: Timing = Timing()
     limits: Limits = Limits()
+    log: LogOptions = LogOptions()
 
 
 def load_config(path: Path) -> Config:
@@ -205,6 +217,7 @@ def _check(raw: _ConfigJson, path: Path) -> Config:
         hosts=tuple(host.lower() for host in raw.hosts),
         timing=raw.timing,
         limits=raw.limits,
+        log=check_log(raw.log, f"{path}: log."),
     )
 
 
@@ -265,6 +278,14 @@ def _is_address(host: str) -> bool:
 
 def _is_loopback(host: str) -> bool:
     return host.lower() == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def check_log(options: LogOptions, where: str) -> LogOptions:
+    """Also for the command line, which calls its options otherwise."""
+    for name, value, known in (("format", options.format, LOG_FORMATS), ("level", options.level, LOG_LEVELS)):
+        if value and value not in known:
+            raise ConfigError(f"{where}{name}: {value[:20]!r} is none; use {', '.join(known[:-1])} or {known[-1]}")
+    return options
 
 
 def _check_timing(timing: Timing, path: Path) -> None:

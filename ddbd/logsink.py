@@ -11,6 +11,7 @@ import atexit
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from io import TextIOBase
 from typing import TextIO
 
@@ -18,11 +19,17 @@ LINES_MAX = 10_000
 LAST_WORDS_SECONDS = 1.0  # for what still waits when the process ends
 
 
+def told_plainly(dropped: int) -> str:
+    return f"{dropped} log lines were dropped: nobody took them\n"
+
+
 class LogSink(TextIOBase):
     """A text file to write to; nothing of it ever blocks but `drain`, and that for a limited time."""
 
-    def __init__(self, stream: TextIO, lines_max: int = LINES_MAX) -> None:
+    def __init__(self, stream: TextIO, lines_max: int = LINES_MAX, told: Callable[[int], str] = told_plainly) -> None:
+        """`told` makes the line that says how many were dropped."""
         self._stream = stream
+        self._told = told
         self._lines_max = lines_max
         self._lines: deque[str] = deque()
         self._dropped = 0  # since the last line that found room
@@ -41,7 +48,7 @@ class LogSink(TextIOBase):
                 self._dropped += 1
                 return len(text)
             if self._dropped:
-                self._lines.append(f"{self._dropped} log lines were dropped: nobody took them\n")
+                self._lines.append(self._told(self._dropped))
                 self._dropped = 0
             self._lines.append(text)
             self._changed.notify_all()

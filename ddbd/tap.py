@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from msgspec.structs import replace
-from twisted.application.service import IService, Service
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
@@ -35,10 +35,10 @@ from ddbd.cluster.peers import peer_client
 from ddbd.cluster.resource import RaftResource
 from ddbd.cluster.snapshots import Snapshots
 from ddbd.cluster.streams import Streams
-from ddbd.config import Config, Node, load_config
+from ddbd.config import Config, LogOptions, Node, check_log, load_config
 from ddbd.errors import ConfigError, Fatal
+from ddbd.host.book import LogBook, level_of_text, sentence_on_stderr
 from ddbd.listen import adopt, bind, take_files
-from ddbd.logsink import LogSink
 from ddbd.raft.types import Membership, NodeId
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
@@ -65,12 +65,14 @@ GOODBYE_SECONDS = 0.1  # for the last answers to leave before their connections 
 class Options(usage.Options):
     """The command line of one node. A mistake is one sentence, without the usage text."""
 
-    synopsis = "Usage: twistd -n ddb [--port N | --node ID] [--config PATH] [--data-dir DIR]"
+    synopsis = "[--port N | --node ID] [--config PATH] [--data-dir DIR] [--log-format FORMAT]"
     optParameters: ClassVar = [
         ["port", "p", None, "Run the node of the config whose address has this port."],
         ["node", None, None, "Run the node with this id."],
         ["config", "c", "config.json", "The cluster: its nodes and their addresses."],
         ["data-dir", "d", None, "Where this node keeps its data. Default: data/<id> beside the config file."],
+        ["log-format", None, None, "How it logs: human, json or journal. Default: the config's, else journal under systemd, else human."],
+        ["log-level", None, None, "What it logs at least: debug, info, warn or error. Default: the config's, else info."],
     ]
 
     def opt_version(self) -> NoReturn:
@@ -80,24 +82,39 @@ class Options(usage.Options):
 
     def parseArgs(self, *words: str) -> None:
         if words:
-            refuse(f"{words[0]!r} is no option; the options are --port, --node, --config, --data-dir and --version")
+            refuse(f"{words[0]!r} is no option; the options are {', '.join(f'--{name}' for name in self)} and --version")
 
-    sink: LogSink | None = None  # where twistd's log goes, when that is standard output
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.book = LogBook()  # what twistd logs to, unless the operator chose another way
 
     def postOptions(self) -> None:
-        """Several nodes start from one folder: no twistd.pid unless asked for. And a log that nobody reads must not stop the node."""
+        """Several nodes start from one folder: no twistd.pid unless asked for. And the log is ours."""
+        try:
+            self.book.ask(check_log(LogOptions(self["log-format"] or "", self["log-level"] or ""), "--log-"))
+        except ConfigError as error:
+            refuse(error.detail)
         parent = self.parent
-        if parent is None or not parent.get("nodaemon"):
+        if parent is None:
             return
-        if parent.get("pidfile") == "twistd.pid":
+        if parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
             parent["pidfile"] = ""
-        if parent.get("logfile") in (None, "-"):
-            self.sink = sys.stdout = LogSink(sys.stdout)
+
+    def open_book(self) -> LogBook | None:
+        """None where the log goes another way. Once nothing can be refused any more: such a start leaves no file."""
+        parent = self.parent
+        if parent is None or parent.get("logger") or parent.get("syslog"):
+            return None
+        if parent.get("nodaemon") and parent.get("logfile") in (None, "-"):
+            self.book.open_standard_output()
+        else:
+            self.book.open_file(parent.get("logfile") or "twistd.log")
+        return self.book
 
 
 def refuse(sentence: str) -> NoReturn:
     """Ends before anything is touched: the sentence on stderr, exit status 1."""
-    sys.exit(f"ddb: {sentence}")
+    sys.exit(sentence_on_stderr(f"ddb: {sentence}"))
 
 
 def choose_node(config: Config, port: str | None, node_id: str | None) -> Node:
@@ -121,14 +138,29 @@ def makeService(options: Options) -> IService:
     try:
         config = load_config(Path(options["config"]))
         node = choose_node(config, options["port"], options["node"])
+        options.book.configure(config.log, node.id)
         config = with_connections(config, take_files(config.limits.connections_max))
         sockets = bind(node.bind, node.port)
         data_dir = Path(options["data-dir"] or config.path.parent / "data" / node.id).absolute()
         daemon = Daemon(_world_reactor(), config, node, data_dir, sockets, random.SystemRandom())
     except (ConfigError, Fatal) as error:
         refuse(error.detail)
-    daemon.sink = options.sink
-    return daemon
+    daemon.book = options.book
+    return LoggedService(daemon, options.open_book())
+
+
+class LoggedService(MultiService):
+    """Brings twistd the observer, as a component of the application that it is put into."""
+
+    def __init__(self, daemon: Service, observer: LogBook | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        daemon.setServiceParent(self)
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
 
 def with_connections(config: Config, connections: int) -> Config:
@@ -214,7 +246,7 @@ class Daemon(Service):
         self._heartbeat: Heartbeat | None = None
         self._store: Any = None
         self._is_ending = False
-        self.sink: LogSink | None = None  # has the last words when the process ends at once
+        self.book = LogBook()
 
     # Coming up.
 
@@ -226,7 +258,14 @@ class Daemon(Service):
         self._ports = adopt(self._reactor, self._sockets, self._site)
         self._lookout.start()
         self._lookout.timeline.record("node_started", self._node.id, f"node {self._node.id} started", version=ddbd.__version__)
-        logger.info("node {id} serves {address}, its data is in {path}", id=self._node.id, address=self._node.address, path=self._data_dir)
+        logger.info(
+            "ddbd {version}: node {id} of {count} serves {address}, its data is in {path}",
+            version=ddbd.__version__,
+            id=self._node.id,
+            count=len(self._config.nodes),
+            address=self._node.address,
+            path=str(self._data_dir),
+        )
         if self._config.insecure:
             logger.warn("insecure: everyone who reaches this node can read and write; there are no users and no TLS yet")
         formed = self._formation.start()
@@ -244,7 +283,6 @@ class Daemon(Service):
         """Told twice, the second time says nothing new."""
         if self.running and not self._is_ending:
             self._is_ending = True
-            logger.info("SIGTERM: node {id} ends", id=self._node.id)
             self._reactor.stop()
 
     def _run(self, identity: Any) -> None:
@@ -263,7 +301,7 @@ class Daemon(Service):
             clock=self._reactor,
             dice=self._rng,
             on_fatal=self._die,
-            log_event=lambda text: logger.info("{text}", text=text),
+            log_event=lambda text: logger.emit(level_of_text(text), "{text}", text=text),
             turn_seconds=lambda: 0.0 if self._turns is None else self._turns.age(),
             turns=lambda: None if self._turns is None else self._turns.told(),
             happened=self._lookout.timeline.record,
@@ -303,10 +341,8 @@ class Daemon(Service):
         detail = error.detail if isinstance(error, Fatal | ConfigError) else f"{type(error).__name__}: {error}"
         if not isinstance(error, Fatal | ConfigError):
             logger.failure("a broken invariant", Failure(error))
-        sys.stderr.write(f"ddb: node {self._node.id} stops: {detail}\n")
-        sys.stderr.flush()
-        if self.sink is not None:
-            self.sink.drain()
+        logger.critical("ddb: node {id} stops: {detail}", id=self._node.id, detail=detail)
+        self.book.drain()
         os._exit(1)
 
     def stopService(self) -> Deferred[None]:
@@ -314,6 +350,7 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        logger.info("node {id} ends: it hands leadership over, and answers who waits", id=self._node.id)
         self._formation.stop()
         self._lookout.stop()
         self._feed.stop()

@@ -89,6 +89,23 @@ def test_ids_are_in_the_order_of_numbers_or_of_text(ids: list[str], order: list[
     assert config.preferred_id == order[0], "none is marked"
 
 
+def test_the_log_is_a_key_of_its_own(tmp_path: Path) -> None:
+    config = load(tmp_path, {"nodes": THREE, "log": {"format": "json", "level": "debug"}})
+    assert (config.log.format, config.log.level) == ("json", "debug")
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ({"format": "xml"}, "log.format: 'xml' is none; use human, json or journal"),
+        ({"level": "loud"}, "log.level: 'loud' is none; use debug, info, warn or error"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_an_unknown_way_to_log_is_named(log: dict[str, str], words: str, tmp_path: Path) -> None:
+    assert words in sentence(tmp_path, {"nodes": THREE, "log": log})
+
+
 def test_the_marked_node_is_preferred(tmp_path: Path) -> None:
     assert load(tmp_path, pair(isMaster=True)).preferred_id == "2"
 

@@ -112,6 +112,11 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"ddbd {ddbd.__version__}\n"
 
 
+def test_an_unknown_log_format_is_refused_in_one_sentence() -> None:
+    with pytest.raises(SystemExit, match="--log-format: 'xml' is none; use human, json or journal"):
+        options("--log-format", "xml")
+
+
 @pytest.mark.parametrize(
     ("nodaemon", "asked", "used"),
     [(True, "twistd.pid", ""), (True, "mine.pid", "mine.pid"), (False, "twistd.pid", "twistd.pid")],

@@ -60,6 +60,7 @@ class Root(Resource):
 class Site(server.Site):
     """The factory. `clock` serves every deadline, `now` is the wall clock and dates the answers."""
 
+    noisy = False  # the daemon says itself that it serves
     protocol = Channel  # type: ignore[assignment]  # not Twisted's choice between versions: there is no HTTP/2 here
 
     def __init__(
