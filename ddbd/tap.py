@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 from msgspec.structs import replace
 from twisted.application.service import IService, MultiService, Service
@@ -24,7 +24,6 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
-from twisted.python import usage
 from twisted.python.failure import Failure
 
 import ddbd
@@ -35,10 +34,13 @@ from ddbd.cluster.peers import peer_client
 from ddbd.cluster.resource import RaftResource
 from ddbd.cluster.snapshots import Snapshots
 from ddbd.cluster.streams import Streams
-from ddbd.config import Config, LogOptions, Node, check_log, load_config
+from ddbd.config import Config, Node, load_config
 from ddbd.errors import ConfigError, Fatal
-from ddbd.host.book import LogBook, level_of_text, sentence_on_stderr
+from ddbd.host.book import LogBook, level_of_text
+from ddbd.host.notify import Notifier, watchdog_seconds
+from ddbd.host.watch import Condition, Watch
 from ddbd.listen import adopt, bind, take_files
+from ddbd.options import Options, choose_node, refuse
 from ddbd.raft.types import Membership, NodeId
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
@@ -62,77 +64,6 @@ ANSWER_LOOK_SECONDS = 0.02
 GOODBYE_SECONDS = 0.1  # for the last answers to leave before their connections are closed
 
 
-class Options(usage.Options):
-    """The command line of one node. A mistake is one sentence, without the usage text."""
-
-    synopsis = "[--port N | --node ID] [--config PATH] [--data-dir DIR] [--log-format FORMAT]"
-    optParameters: ClassVar = [
-        ["port", "p", None, "Run the node of the config whose address has this port."],
-        ["node", None, None, "Run the node with this id."],
-        ["config", "c", "config.json", "The cluster: its nodes and their addresses."],
-        ["data-dir", "d", None, "Where this node keeps its data. Default: data/<id> beside the config file."],
-        ["log-format", None, None, "How it logs: human, json or journal. Default: the config's, else journal under systemd, else human."],
-        ["log-level", None, None, "What it logs at least: debug, info, warn or error. Default: the config's, else info."],
-    ]
-
-    def opt_version(self) -> NoReturn:
-        """Print the version and exit."""
-        sys.stdout.write(f"ddbd {ddbd.__version__}\n")
-        sys.exit(0)
-
-    def parseArgs(self, *words: str) -> None:
-        if words:
-            refuse(f"{words[0]!r} is no option; the options are {', '.join(f'--{name}' for name in self)} and --version")
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.book = LogBook()  # what twistd logs to, unless the operator chose another way
-
-    def postOptions(self) -> None:
-        """Several nodes start from one folder: no twistd.pid unless asked for. And the log is ours."""
-        try:
-            self.book.ask(check_log(LogOptions(self["log-format"] or "", self["log-level"] or ""), "--log-"))
-        except ConfigError as error:
-            refuse(error.detail)
-        parent = self.parent
-        if parent is None:
-            return
-        if parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
-            parent["pidfile"] = ""
-
-    def open_book(self) -> LogBook | None:
-        """None where the log goes another way. Once nothing can be refused any more: such a start leaves no file."""
-        parent = self.parent
-        if parent is None or parent.get("logger") or parent.get("syslog"):
-            return None
-        if parent.get("nodaemon") and parent.get("logfile") in (None, "-"):
-            self.book.open_standard_output()
-        else:
-            self.book.open_file(parent.get("logfile") or "twistd.log")
-        return self.book
-
-
-def refuse(sentence: str) -> NoReturn:
-    """Ends before anything is touched: the sentence on stderr, exit status 1."""
-    sys.exit(sentence_on_stderr(f"ddb: {sentence}"))
-
-
-def choose_node(config: Config, port: str | None, node_id: str | None) -> Node:
-    """Raises ConfigError where the options name no node, or two."""
-    if port is not None and not (port.isascii() and port.isdecimal() and len(port) <= 5):
-        raise ConfigError(f"--port: {port[:20]!r} is no port; use a number from 1 to 65535")
-    if node_id is not None:
-        node = config.node(node_id)
-        if port is not None and node.port != int(port):
-            raise ConfigError(f"--port {port} and --node {node_id} disagree: node {node_id} has port {node.port} in {config.path}")
-        return node
-    if port is not None:
-        return config.node_at_port(int(port))
-    if len(config.nodes) == 1:
-        return config.nodes[0]
-    raise ConfigError(f"{config.path} has {len(config.nodes)} nodes; say which one this is with --port or --node")
-
-
 def makeService(options: Options) -> IService:
     """Raises SystemExit with one sentence for what an operator can mend."""
     try:
@@ -142,7 +73,9 @@ def makeService(options: Options) -> IService:
         config = with_connections(config, take_files(config.limits.connections_max))
         sockets = bind(node.bind, node.port)
         data_dir = Path(options["data-dir"] or config.path.parent / "data" / node.id).absolute()
-        daemon = Daemon(_world_reactor(), config, node, data_dir, sockets, random.SystemRandom())
+        daemon = Daemon(
+            _world_reactor(), config, node, data_dir, sockets, random.SystemRandom(), Notifier(os.environ.get("NOTIFY_SOCKET", ""))
+        )
     except (ConfigError, Fatal) as error:
         refuse(error.detail)
     daemon.book = options.book
@@ -210,7 +143,16 @@ class IdentityFile:
 class Daemon(Service):
     """Joins the rooms of one node, and takes them apart in the right order."""
 
-    def __init__(self, reactor: Any, config: Config, node: Node, data_dir: Path, sockets: list[socket.socket], rng: random.Random) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        config: Config,
+        node: Node,
+        data_dir: Path,
+        sockets: list[socket.socket],
+        rng: random.Random,
+        notifier: Notifier | None = None,
+    ) -> None:
         """Raises ConfigError for a data directory that is in use, or another node's; Corrupt for one that cannot be read."""
         identity = read_identity(data_dir)
         if identity is not None and identity.node_id != node.id:
@@ -233,8 +175,9 @@ class Daemon(Service):
         )
         self._watch = Watch(self._lookout.meter, self._lookout.sampler.rates, self._lookout.timeline.events, metrics.text)
         console = Console()
+        self._standby = Standby(config, node.id)
         self._mounted = {b"raft": self._peers_resource, CONSOLE: console}
-        self._site = make_site(Standby(config, node.id), config, reactor, self._mounted, watch=self._watch)
+        self._site = make_site(self._standby, config, reactor, self._mounted, watch=self._watch)
         others = Others(reactor, time.time, config, node.id, self._client, self._status)
         sources = Sources(node.id, self._status, others.rows, others.ask, self._lookout.history, self._lookout.timeline.events)
         self._feed = Feed(reactor, time.time, f"{rng.getrandbits(64):016x}", config.limits.feeds_max, sources)
@@ -247,12 +190,14 @@ class Daemon(Service):
         self._store: Any = None
         self._is_ending = False
         self.book = LogBook()
+        self.watch = Watch(reactor, notifier or Notifier(), watchdog_seconds(os.environ, os.getpid()), self._condition, self._failed)
 
     # Coming up.
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._take_sigterm)
+        self._reactor.callWhenRunning(self.watch.serving)
         self._peers_resource.putChild(b"hello", self._formation.hello_resource)
         self._peers_resource.putChild(b"adopt", self._formation.adopt_resource)
         self._ports = adopt(self._reactor, self._sockets, self._site)
@@ -291,7 +236,9 @@ class Daemon(Service):
         limits = self._config.limits
         if not self._was_formed:
             self._lookout.began(self._node.id, self._config.node_ids, is_founder=not identity.life)
-        self._store = open_store(self._data_dir, identity, limits, self._reactor, clock, founders=founders, lock=self._lock)
+        self._store = open_store(
+            self._data_dir, identity, limits, self._reactor, clock, founders=founders, lock=self._lock, progress=self.watch.reading
+        )
         args = (self._reactor, self._config, self._node.id, identity.cluster_id, self._rng, self._client)
         snapshots = Snapshots(*args, blocking=deferToThread)
         streams = self._streams = Streams(*args, self._receive, self._peer_refused, self._peer_connected)
@@ -329,6 +276,12 @@ class Daemon(Service):
         if self._replica is not None:
             self._replica.peer_connected(peer)
 
+    def _condition(self) -> Condition:
+        replica, count = self._replica, len(self._config.nodes)
+        if replica is None:
+            return Condition("learner", count, 0, 0, self._standby.unready_reason())
+        return Condition(replica.role, count, replica.term, replica.applied_index, replica.unready_reason())
+
     # The end.
 
     def _failed(self, failure: Failure) -> None:
@@ -351,6 +304,7 @@ class Daemon(Service):
 
     async def _stop(self) -> None:
         logger.info("node {id} ends: it hands leadership over, and answers who waits", id=self._node.id)
+        self.watch.stopping()
         self._formation.stop()
         self._lookout.stop()
         self._feed.stop()
@@ -373,4 +327,5 @@ class Daemon(Service):
             self._store.close()
         else:
             self._lock.release()
+        self.watch.stop()
         logger.info("node {id} has stopped", id=self._node.id)

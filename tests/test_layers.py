@@ -22,6 +22,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "config": ("ddbd.errors", "ddbd.raft.types"),
     "listen": ("ddbd.errors",),
     "logsink": (),
+    "options": ("ddbd.errors", "ddbd.config", "ddbd.host.*", "ddbd"),
     "host": ("ddbd.errors", "ddbd.config", "ddbd.logsink"),
     "turns": (),
     "meter": (),

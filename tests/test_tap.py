@@ -20,8 +20,9 @@ import ddbd
 from ddbd.config import Config, load_config
 from ddbd.errors import ConfigError
 from ddbd.listen import bind
+from ddbd.options import Options, choose_node
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, write_identity
-from ddbd.tap import Daemon, Options, calm_collector, choose_node, makeService
+from ddbd.tap import Daemon, calm_collector, makeService
 from ddbd.web.canonical import decode
 
 

@@ -36,6 +36,7 @@ from ddbd.storage.disk import Disk, RealDisk, write_atomically
 from ddbd.storage.log import DiskLog
 from ddbd.storage.maintenance import check_copy
 from ddbd.storage.memory import NOBODY, check_together
+from ddbd.storage.recovery import nobody_waits
 from ddbd.storage.sqlite import sync_file
 from ddbd.storage.syncing import Syncer
 from ddbd.storage.tables import SqliteTables
@@ -154,6 +155,7 @@ class DiskStore:
         disk: Disk,
         founders: Membership,
         lock: DirectoryLock,
+        progress: Callable[[int], None],
     ) -> None:
         self._path = path
         self._identity = identity
@@ -168,7 +170,7 @@ class DiskStore:
         self._ballast = Ballast(path, limits.disk_reserve_bytes, clock)
         self._ballast.low()  # on a full disk the ballast goes first: opening needs a little space, too
         syncer = Syncer(threads_for(reactor, "log-sync"), clock)
-        self.log = DiskLog(disk, str(path / "log"), limits, founders=founders, syncer=syncer)
+        self.log = DiskLog(disk, str(path / "log"), limits, founders=founders, syncer=syncer, progress=progress)
         try:
             self._generation = self.log.recovered.generation
             self._clean(self._generation)
@@ -315,11 +317,13 @@ def open_store(
     founders: Membership = NOBODY,
     disk: Disk | None = None,
     lock: DirectoryLock | None = None,
+    progress: Callable[[int], None] = nobody_waits,
 ) -> DiskStore:
     """Opens or begins the data directory of `identity`.
 
     `founders` is the membership before the first entry: who forms the cluster, or nobody for a node that joins one. Without a reactor
-    no thread is started and everything is done at once. A `lock` that is given is taken over. Raises ConfigError (nothing was
+    no thread is started and everything is done at once. A `lock` that is given is taken over. `progress` is told, again and
+    again, how many bytes of the log were read. Raises ConfigError (nothing was
     touched), Corrupt, StorageFailed.
     """
     path = Path(data_dir)
@@ -335,7 +339,7 @@ def open_store(
         logged = there is not None and there.logged
         if there is None or there.formed != identity.formed:
             write_identity(path, replace(identity, logged=logged), disk)
-        store = DiskStore(path, identity, limits, reactor, clock, disk, founders, held)
+        store = DiskStore(path, identity, limits, reactor, clock, disk, founders, held, progress)
         if not logged:
             _write_logged(store, path, identity, disk)
         return store

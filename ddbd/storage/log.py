@@ -55,6 +55,7 @@ class DiskLog:
         *,
         founders: Membership = Membership(()),  # noqa: B008 - a frozen value
         syncer: Syncer | None = None,
+        progress: Callable[[int], None] = recovery.nobody_waits,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Opens or begins the log. Raises Corrupt, StorageFailed."""
@@ -67,16 +68,16 @@ class DiskLog:
         self._saving = False
         self._unsynced = False  # a commit was written and not synced: its batch number is still open
         try:
-            self._open(founders)
+            self._open(founders, progress)
         except OSError as error:
             raise self._fail("open", error) from error
         self.recovered = self._state.recovered()
 
     # Opening.
 
-    def _open(self, founders: Membership) -> None:
+    def _open(self, founders: Membership, progress: Callable[[int], None]) -> None:
         self._disk.make_dir(self._folder)
-        found = recovery.replay(self._disk, self._folder)
+        found = recovery.replay(self._disk, self._folder, progress)
         self._segments = {segment.number: segment for segment in found.segments}
         self._last_number = max(self._segments, default=0)
         self._use_tail(found.tail)

@@ -12,6 +12,7 @@ Cutting writes zeros over the torn bytes and then a record of its own, so that t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ddbd.errors import Corrupt
@@ -47,11 +48,16 @@ class Tail(NamedTuple):
     torn_bytes: int  # behind `offset`, to be cut
 
 
+def nobody_waits(bytes_read: int) -> None:
+    """Nobody wants to know how far it is."""
+
+
 class Window:
     """A segment's file, read in pieces: whole, it would be so much memory that is touched for the first time, which takes longer."""
 
-    def __init__(self, file: DiskFile) -> None:
+    def __init__(self, file: DiskFile, progress: Callable[[int], None] = nobody_waits) -> None:
         self._file = file
+        self._progress = progress
         self.size = file.size()
         self.start = 0  # where the piece lies in the file
         self._piece = file.read(0, PIECE_BYTES)
@@ -60,6 +66,7 @@ class Window:
         """Its places are counted from `start`."""
         found = records.parse(self._piece, offset - self.start, salt)
         if found is None and offset > self.start and self.start + len(self._piece) < self.size:
+            self._progress(offset - self.start)
             self.start, self._piece = offset, self._file.read(offset, PIECE_BYTES)
             found = records.parse(self._piece, 0, salt)
         size = records.size_at(self._piece, offset - self.start) if found is None else 0
@@ -79,16 +86,18 @@ class Window:
 
 
 class Replay:
-    """Reads segment after segment into `state`."""
+    """Reads segment after segment into `state`. `progress` is told how many bytes were read, at every piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Callable[[int], None] = nobody_waits) -> None:
+        self._progress = progress
+        self._read_bytes = 0
         self.state: LogState | None = None
         self.segments: list[Segment] = []
         self.tail = Tail(0, 0, 0, True, 0)
 
     def segment(self, name: str, number: int, file: DiskFile, newest: bool) -> None:
         header, record = _header(name, number, file.read(0, HEADER_BYTES_MAX))
-        window = Window(file)
+        window = Window(file, self._advance)
         self.segments.append(Segment(number, file, header))
         self._follow(name, header, record)
         offset, crc, batch, final = record.end, record.crc, record.batch, True
@@ -103,6 +112,11 @@ class Replay:
         elif newest is False and not final:
             raise Corrupt(f"log {name}: the last batch has no end, and a later segment follows")
         self.tail = Tail(offset, crc, batch, final, torn_bytes)
+        self._advance(offset - window.start)
+
+    def _advance(self, bytes_read: int) -> None:
+        self._read_bytes += bytes_read
+        self._progress(self._read_bytes)
 
     def _follow(self, name: str, header: records.Header, record: records.Record) -> None:
         """The header continues what came before, or begins the log."""
@@ -142,9 +156,9 @@ class Replay:
             raise Corrupt(f"log {name}: {why}; restore this node from its peers")
 
 
-def replay(disk: Disk, folder: str) -> Replay:
+def replay(disk: Disk, folder: str, progress: Callable[[int], None] = nobody_waits) -> Replay:
     """Reads the whole log; the state is None in a folder without one. Raises Corrupt; OSError passes through."""
-    result = Replay()
+    result = Replay(progress)
     names = disk.listdir(folder)
     leftovers = [name for name in names if name.endswith(".tmp")]
     for name in leftovers:

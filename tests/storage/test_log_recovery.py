@@ -49,6 +49,20 @@ def damaged(disk: CrashDisk, change: Callable[[bytearray], None], number: int = 
     return copy
 
 
+def test_whoever_waits_for_a_log_is_told_how_far_it_is_read() -> None:
+    """At least once a segment: a service manager counts the time since it heard last."""
+    disk = CrashDisk()
+    log = DiskLog(disk, "log", SMALL, founders=FOUNDERS, entropy=fixed_salt)
+    for index in range(1, 40):
+        fired(log.save(HardState(1, "1", 0), [entry(index, data=b"x" * 1_000)]))
+    written = sum(len(file.data) for file in disk.names.values())
+    told: list[int] = []
+    DiskLog(disk, "log", SMALL, founders=FOUNDERS, entropy=fixed_salt, progress=told.append)
+    assert len(told) >= len(disk.names) > 1
+    assert told == sorted(told)
+    assert 39_000 < told[-1] <= written
+
+
 def test_log_cut_at_any_byte_keeps_a_prefix_and_goes_on() -> None:
     disk, ends = small_log()
     good = entries(1, 7, 1, b"data-")
