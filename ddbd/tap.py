@@ -38,7 +38,9 @@ from ddbd.config import Config, Node, load_config
 from ddbd.errors import ConfigError, Fatal
 from ddbd.host.book import LogBook, level_of_text
 from ddbd.host.notify import Notifier, watchdog_seconds
-from ddbd.host.watch import Condition, Watch
+from ddbd.host.reload import changes
+from ddbd.host.watch import Condition
+from ddbd.host.watch import Watch as ManagerWatch
 from ddbd.listen import adopt, bind, take_files
 from ddbd.options import Options, choose_node, refuse
 from ddbd.raft.types import Membership, NodeId
@@ -73,12 +75,12 @@ def makeService(options: Options) -> IService:
         config = with_connections(config, take_files(config.limits.connections_max))
         sockets = bind(node.bind, node.port)
         data_dir = Path(options["data-dir"] or config.path.parent / "data" / node.id).absolute()
-        daemon = Daemon(
-            _world_reactor(), config, node, data_dir, sockets, random.SystemRandom(), Notifier(os.environ.get("NOTIFY_SOCKET", ""))
-        )
+        reactor, notifier = _world_reactor(), Notifier(os.environ.get("NOTIFY_SOCKET", ""))
+        daemon = Daemon(reactor, config, node, data_dir, sockets, random.SystemRandom(), notifier)
     except (ConfigError, Fatal) as error:
         refuse(error.detail)
     daemon.book = options.book
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(daemon.reload))
     return LoggedService(daemon, options.open_book())
 
 
@@ -186,18 +188,21 @@ class Daemon(Service):
         self._ports: list[Any] = []
         self._replica: Replica | None = None
         self._streams: Streams | None = None
+        self._snapshots: Snapshots | None = None
         self._heartbeat: Heartbeat | None = None
         self._store: Any = None
         self._is_ending = False
         self.book = LogBook()
-        self.watch = Watch(reactor, notifier or Notifier(), watchdog_seconds(os.environ, os.getpid()), self._condition, self._failed)
+        self._manager = ManagerWatch(
+            reactor, notifier or Notifier(), watchdog_seconds(os.environ, os.getpid()), self._condition, self._failed
+        )
 
     # Coming up.
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._take_sigterm)
-        self._reactor.callWhenRunning(self.watch.serving)
+        self._reactor.callWhenRunning(self._manager.serving)
         self._peers_resource.putChild(b"hello", self._formation.hello_resource)
         self._peers_resource.putChild(b"adopt", self._formation.adopt_resource)
         self._ports = adopt(self._reactor, self._sockets, self._site)
@@ -237,10 +242,10 @@ class Daemon(Service):
         if not self._was_formed:
             self._lookout.began(self._node.id, self._config.node_ids, is_founder=not identity.life)
         self._store = open_store(
-            self._data_dir, identity, limits, self._reactor, clock, founders=founders, lock=self._lock, progress=self.watch.reading
+            self._data_dir, identity, limits, self._reactor, clock, founders=founders, lock=self._lock, progress=self._manager.reading
         )
         args = (self._reactor, self._config, self._node.id, identity.cluster_id, self._rng, self._client)
-        snapshots = Snapshots(*args, blocking=deferToThread)
+        snapshots = self._snapshots = Snapshots(*args, blocking=deferToThread)
         streams = self._streams = Streams(*args, self._receive, self._peer_refused, self._peer_connected)
         world = World(
             peers=streams,
@@ -276,6 +281,33 @@ class Daemon(Service):
         if self._replica is not None:
             self._replica.peer_connected(peer)
 
+    # Another config.
+
+    def reload(self) -> None:
+        """SIGHUP. All of the file or nothing of it; the node goes on either way."""
+        if not self.running or self._is_ending:
+            return
+        self._manager.reloading()
+        try:
+            config = load_config(self._config.path)  # some kilobytes of a local file: a thread would only add its own ways to go wrong
+            config = with_connections(config, take_files(config.limits.connections_max))
+            changed = changes(self._config, config, self._node.id)
+        except ConfigError as error:
+            logger.error("SIGHUP: the config of before goes on: {detail}", detail=error.detail)
+        else:
+            self._reconfigure(config)
+            logger.info("SIGHUP: the config was read again; changed: {changed}", changed=", ".join(changed) or "nothing")
+        self._manager.reloaded()
+
+    def _reconfigure(self, config: Config) -> None:
+        self._config = self._standby.config = config
+        self._node = config.node(self._node.id)
+        self.book.configure(config.log, self._node.id)
+        self._site.reconfigure(config, self._node)
+        for room in (self._formation, self._streams, self._snapshots, self._replica):
+            if room is not None:
+                room.reconfigure(config)
+
     def _condition(self) -> Condition:
         replica, count = self._replica, len(self._config.nodes)
         if replica is None:
@@ -304,7 +336,7 @@ class Daemon(Service):
 
     async def _stop(self) -> None:
         logger.info("node {id} ends: it hands leadership over, and answers who waits", id=self._node.id)
-        self.watch.stopping()
+        self._manager.stopping()
         self._formation.stop()
         self._lookout.stop()
         self._feed.stop()
@@ -327,5 +359,5 @@ class Daemon(Service):
             self._store.close()
         else:
             self._lock.release()
-        self.watch.stop()
+        self._manager.stop()
         logger.info("node {id} has stopped", id=self._node.id)

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 
 from ddbd.commands import Column, CreateTable, InitDatabase
 from ddbd.config import Config, Limits, Node, Timing
+from ddbd.host.reload import LIVE_LIMITS
 from ddbd.raft.types import Membership
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
@@ -65,6 +66,12 @@ def test_the_documented_start_values_are_the_real_ones(name: str) -> None:
     factor = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}[unit]
     owner = Limits if name in Limits.__struct_fields__ else Timing
     assert getattr(owner(), name) == float(number) * factor
+
+
+def test_the_documented_limits_that_sighup_changes_are_the_real_ones() -> None:
+    rows = cells(section("configuration.md", "## Limits"))
+    assert rows[0][-1] == "SIGHUP"
+    assert {name for row in rows[1:] if row[-1] == "yes" for name in ticked(row[0])} == LIVE_LIMITS
 
 
 # The HTTP calls.

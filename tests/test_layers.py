@@ -23,7 +23,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "listen": ("ddbd.errors",),
     "logsink": (),
     "options": ("ddbd.errors", "ddbd.config", "ddbd.host.*", "ddbd"),
-    "host": ("ddbd.errors", "ddbd.config", "ddbd.logsink"),
+    "host": ("ddbd.raft.types", "ddbd.errors", "ddbd.config", "ddbd.logsink"),
     "turns": (),
     "meter": (),
     "raft": (),

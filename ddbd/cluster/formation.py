@@ -106,6 +106,11 @@ class Formation:
         self._running: Deferred[None] | None = None
         self._done: Deferred[Identity] = Deferred()
 
+    def reconfigure(self, config: Config) -> None:
+        """The same ids at other addresses, from the next question on."""
+        self._config = config
+        self._nodes = tuple((node.id, node.address) for node in config.nodes)
+
     @property
     def hello_resource(self) -> IResource:
         return _HelloResource(self)

@@ -67,6 +67,10 @@ class _Body(Protocol):
             self.transport.loseConnection()
 
 
+def _url(config: Config, peer_id: NodeId) -> str:
+    return f"{config.node(peer_id).url}/raft/stream"
+
+
 class Inbound:
     """The way from one peer. Dials for as long as it is started."""
 
@@ -86,7 +90,7 @@ class Inbound:
         self._clock = clock
         self._limits = config.limits
         self._node_id = node_id
-        self._url = f"{config.node(peer_id).url}/raft/stream"
+        self._url = _url(config, peer_id)
         self._headers = peer_headers(node_id, peer_id, cluster_id)
         self._silence_seconds = config.timing.election_timeout_ms / 1_000
         self._rng = rng
@@ -108,6 +112,13 @@ class Inbound:
     def start(self) -> None:
         self._running = True
         self._dial()
+
+    def reconfigure(self, config: Config) -> None:
+        """The next dial goes to the peer's new address; a stream that lives is left alone."""
+        moved = self._url != _url(config, self.peer_id)
+        self._url = _url(config, self.peer_id)
+        if moved:
+            self.nudge()
 
     def nudge(self) -> None:
         """The peer was just heard elsewhere: it is dialled now, not at the end of the wait."""

@@ -129,6 +129,10 @@ class Snapshots:
         self._open_pieces = 0
         self.disk_reserve_bytes = config.limits.disk_reserve_bytes
 
+    def reconfigure(self, config: Config) -> None:
+        """Addresses, from the next piece on."""
+        self._config = config
+
     @property
     def resource(self) -> IResource:
         """GET /raft/snapshot/<token>."""

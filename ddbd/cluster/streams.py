@@ -114,6 +114,10 @@ class Streams:
         for way in self._in.values():
             way.start()
 
+    def reconfigure(self, config: Config) -> None:
+        for way in self._in.values():
+            way.reconfigure(config)
+
     def stop(self) -> Deferred[None]:
         """Closes every stream; nothing is received or refused any more. Fires when our own dials are closed."""
         self._resource.is_stopped = True

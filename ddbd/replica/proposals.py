@@ -67,8 +67,8 @@ class Proposals:
     def __init__(self, node_id: NodeId, dice: Dice, open_max: int, open_bytes_max: int) -> None:
         self._node_id = node_id
         self._dice = dice
-        self._open_max = open_max
-        self._open_bytes_max = open_bytes_max
+        self.open_max = open_max
+        self.open_bytes_max = open_bytes_max
         self._nonce = dice.getrandbits(63)
         self._boot: int | None = None  # None until registered
         self._next_seq = 1
@@ -99,7 +99,7 @@ class Proposals:
         """Raises Busy where too many writes are open."""
         if self.is_stopping:
             raise NotReady("this node is stopping; send the call to another one")
-        if self.open_count >= self._open_max or self._open_bytes >= self._open_bytes_max:
+        if self.open_count >= self.open_max or self._open_bytes >= self.open_bytes_max:
             self.refused += 1
             raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
         write = Write(command, key, fingerprint, deadline)

@@ -64,7 +64,7 @@ class Reads:
     def __init__(self, nonce: int, open_max: int, repeat_seconds: float) -> None:
         self._nonce = nonce  # of this process life: contexts of an earlier one mean nothing here
         self._count = 0
-        self._open_max = open_max
+        self.open_max = open_max
         self._open = 0
         self._repeat_seconds = repeat_seconds
         self._waiting: list[Waiter] = []
@@ -92,7 +92,7 @@ class Reads:
         return waiter.done
 
     def _waiter(self, deadline: float) -> Waiter:
-        if self._open >= self._open_max:
+        if self._open >= self.open_max:
             raise Busy(f"{self._open} reads are waiting on this node; try again in a moment")
         self._open += 1
         waiter = Waiter(deadline, gave_up=self._gave_up)

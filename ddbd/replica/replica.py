@@ -12,7 +12,7 @@ from ddbd.config import Config
 from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
 from ddbd.raft.messages import Message
 from ddbd.raft.types import NodeId, Role
-from ddbd.replica.driver import Driver
+from ddbd.replica.driver import Driver, raft_config
 from ddbd.replica.promises import World
 from ddbd.replica.reads import Waiter
 from ddbd.replica.saves import Saves
@@ -36,6 +36,15 @@ class Replica:
         self._drained: Deferred[None] | None = None
         self._drain_until = 0.0
         self._heartbeat_seconds = config.timing.heartbeat_ms / 1000
+
+    def reconfigure(self, config: Config) -> None:
+        """Addresses, the preferred master, and limits of queues; see `host.reload` for what never comes here."""
+        driver = self._driver
+        self.config = driver.config = config
+        driver.core.config = raft_config(config, self.node_id, driver.core.config.life)
+        driver.proposals.open_max = config.limits.proposals_open_max
+        driver.proposals.open_bytes_max = config.limits.proposals_open_bytes_max
+        driver.reads.open_max = config.limits.reads_open_max
 
     # What comes from the streams and the heartbeat.
 

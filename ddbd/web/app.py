@@ -122,12 +122,16 @@ class Api:
         self._entropy = entropy
         self._clock = clock
         self._ids = ids
-        self._limits = backend.config.limits
-        self._options = write_options(self._limits)
-        self._points = reads.Points(self._limits)
-        self._document: Document | None = None
+        self.reconfigure(backend.config.limits)
         self._common_term = -1
         self._common = common(backend.node_id, 0)
+
+    def reconfigure(self, limits: Limits) -> None:
+        """And what is made of them."""
+        self._limits = limits
+        self._options = write_options(limits)
+        self._points = reads.Points(limits)
+        self._document: Document | None = None
 
     # Tables.
 

@@ -72,6 +72,10 @@ class Door:
         self._known: set[bytes] = set()  # whole Host values that passed before; few, as all of them are ours
         self._mounted = frozenset(mounted)
 
+    def again(self, config: Config, node: Node) -> Door:
+        """The door by another config."""
+        return Door(config, node, self._mounted)
+
     def admit(self, head: Head, content_length: int | None) -> Admission:
         """Raises Refused with the code that says why. `content_length` is None for a chunked body."""
         host = self._check_host(head)

@@ -21,7 +21,7 @@ from twisted.web import server
 from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource, Resource
 
-from ddbd.config import Config
+from ddbd.config import Config, Node
 from ddbd.errors import Busy
 from ddbd.web.app import Api
 from ddbd.web.backend import Backend
@@ -85,6 +85,12 @@ class Site(server.Site):
         self.resource, self.api = root, api
         self._routes = Routes(api.app, api)
         self.meter.know(self._routes.paths)
+
+    def reconfigure(self, config: Config, node: Node) -> None:
+        """From the next request on; limits on a head from the next connection on."""
+        self.limits = config.limits
+        self._door = self._door.again(config, node)
+        self.api.reconfigure(config.limits)
 
     def startFactory(self) -> None:
         """No access log, and so no clock for it."""
