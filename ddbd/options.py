@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from twisted.python import usage
 
@@ -25,6 +25,13 @@ class Options(usage.Options):
         ["log-format", None, None, "How it logs: human, json or journal. Default: the config's, else journal under systemd, else human."],
         ["log-level", None, None, "What it logs at least: debug, info, warn or error. Default: the config's, else info."],
     ]
+
+    def parseOptions(self, options: Any = None) -> None:
+        """An unknown option is one sentence, too; twistd would print all of its own options before it."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            refuse(f"{error}; `twistd ddb --help` lists the options")
 
     def opt_version(self) -> NoReturn:
         """Print the version and exit."""

@@ -113,6 +113,12 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"ddbd {ddbd.__version__}\n"
 
 
+@pytest.mark.parametrize(("word", "said"), [("--colour", "option --colour not recognized"), ("--port", "option --port requires argument")])
+def test_an_unknown_option_is_refused_in_one_sentence(word: str, said: str) -> None:
+    with pytest.raises(SystemExit, match=f"^ddb: {said}; `twistd ddb --help` lists the options$"):
+        options(word)
+
+
 def test_an_unknown_log_format_is_refused_in_one_sentence() -> None:
     with pytest.raises(SystemExit, match="--log-format: 'xml' is none; use human, json or journal"):
         options("--log-format", "xml")
