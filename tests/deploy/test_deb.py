@@ -1,0 +1,95 @@
+"""What the package is made of. The package itself is built and tried by `deploy/deb/build` and `deploy/deb/try`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sandbox import settings
+
+from ddbd.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+DEB = ROOT / "deploy/deb"
+PINNED = dict(re.findall(r"^([a-z0-9.-]+)==(\S+) \\$", (DEB / "requirements.txt").read_text(), re.MULTILINE))
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def test_every_dependency_is_pinned_at_or_above_its_floor_and_by_hash() -> None:
+    """When this fails: the command at the top of deploy/deb/requirements.txt."""
+    wanted = [each for each in importlib.metadata.requires("ddbd") or [] if "extra ==" not in each]
+    assert len(wanted) > 5
+    for requirement in wanted:
+        floor = re.search(r">=([0-9.]+)", requirement)
+        assert name_of(requirement) in PINNED, f"{requirement} is not pinned"
+        assert floor is None or numbers(PINNED[name_of(requirement)]) >= numbers(floor[1]), requirement
+    blocks = (DEB / "requirements.txt").read_text().split("\n\n")[-1].split("\\\n    --hash")
+    assert len(blocks) > len(PINNED)
+
+
+def test_h2_is_not_in_the_package() -> None:
+    """With it Twisted would offer HTTP/2, which the daemon's channel knows nothing of."""
+    assert "h2" not in PINNED
+
+
+@pytest.mark.parametrize("script", ["build", "try", "postinst", "prerm", "postrm"])
+def test_the_scripts_are_scripts(script: str) -> None:
+    path = DEB / script
+    shell = path.read_text().partition("\n")[0].removeprefix("#!").split()[-1]
+    checked = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert path.stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize(("name", "nodes"), [("config.json", 1), ("three-hosts.json", 3)])
+def test_the_configs_of_the_package_are_right(name: str, nodes: int) -> None:
+    config = load_config(DEB / name)
+    assert len(config.nodes) == nodes
+    assert config.preferred_id == "1"
+
+
+def test_the_guide_shows_the_example() -> None:
+    shown = re.search(r'^    (\{"nodes".*?\n     "insecure": true\})$', (ROOT / "docs/install.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    assert shown[1].replace("\n    ", "\n") == (DEB / "three-hosts.json").read_text().strip()
+
+
+def test_the_package_puts_things_where_the_unit_looks() -> None:
+    unit, build = (ROOT / "deploy/systemd/ddbd@.service").read_text(), (DEB / "build").read_text()
+    (start,) = settings(unit, "ExecStart")
+    assert start.startswith("/usr/lib/ddbd/bin/twistd ")
+    assert "home=/usr/lib/ddbd" in build
+    for path in ("/etc/ddbd/config.json", "/etc/ddbd/ddbd.env"):
+        assert path in unit
+        assert path in build
+
+
+def manual() -> str:
+    return subprocess.run([sys.executable, str(DEB / "manual.py")], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def test_the_manual_page_has_every_command() -> None:
+    page = manual()
+    assert ".TH DDB 1" in page
+    assert "\\fB\\&demo\\fR" in page
+    assert "\\fB\\&version\\fR" in page
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="no groff")
+@pytest.mark.parametrize("name", ["ddb.1", "ddbd.8"])
+def test_the_manual_pages_are_set_without_a_warning(name: str) -> None:
+    page = manual() if name == "ddb.1" else (DEB / name).read_text()
+    found = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=page, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
