@@ -12,11 +12,11 @@ from ddbd.config import Config
 from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
 from ddbd.raft.messages import Message
 from ddbd.raft.types import NodeId, Role
-from ddbd.replica.driver import Driver, raft_config
+from ddbd.replica.driver import Driver
 from ddbd.replica.promises import World
 from ddbd.replica.reads import Waiter
 from ddbd.replica.saves import Saves
-from ddbd.replica.tuning import HURRY_COUNT
+from ddbd.replica.tuning import HURRY_COUNT, raft_config
 from ddbd.storage import Store, Tables
 
 DRAIN_SECONDS = 5.0  # how long a stopping node waits for its clients' writes
