@@ -35,7 +35,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
         *("ddbd.raft.types", "ddbd.cluster.peers", "ddbd.cluster.resource", "ddbd.answers", "ddbd.config", "ddbd.errors"),
         *("ddbd.meter", "ddbd.turns", "ddbd"),
     ),
-    "cli": ("ddbd.errors", "ddbd"),
+    "client": ("ddbd.errors",),
+    "cli": ("ddbd.client", "ddbd.errors", "ddbd"),
     "tap": ("ddbd.*",),
 }
 
@@ -148,12 +149,14 @@ def test_the_arrows_run_one_way() -> None:
         ("replica/driver.py", "from ..storage import wal"),
         ("web/app.py", "from ddbd.replica import Replica"),
         ("cli/demo.py", "from ddbd.config import Config"),
+        ("cli/demo.py", "from ddbd.client.calls import insert"),
+        ("client/blocking.py", "from ddbd.config import load_config"),
         ("errors.py", "import ddbd.commands"),
         ("cellar/wine.py", "import os"),
     ],
 )
 def test_a_turned_arrow_is_found(place: str, line: str, tmp_path: Path) -> None:
-    for module in ("raft/__init__.py", "storage/wal.py", place):
+    for module in ("raft/__init__.py", "storage/wal.py", "client/calls.py", place):
         path = tmp_path / PROJECT / module
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")

@@ -1,50 +1,19 @@
-"""`ddb`, the command line: it speaks HTTP to the nodes and knows nothing else of them.
+"""`ddb`, the command line: it speaks HTTP to the nodes, through `ddbd.client`, and knows nothing else of them.
 
-A command is a module of this package with one click command in it, added to the group below. What several of them need:
+A command is a module of this package with one click command in it, named in the table of `commands`; it is imported when it is called. What
+several of them need:
 
-    client   one call to a node, and the curl line that does the same
-    local    a cluster of real processes on this machine: start, kill, freeze, wait, end
-    writer   a client that writes without a pause and remembers each answer
+    frame      the common options, the client, the output and the questions of a command
+    output     rows for people and for programs
+    progress   how far a long piece of work is
+    errors     each error as one line and an exit status
+    client     one plain call to a node, repeating nothing, for those that show or measure failures
+    local      a cluster of real processes on this machine: start, kill, freeze, wait, end
+    writer     a client that writes without a pause and remembers each answer
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
+from ddbd.cli.commands import main
 
-import click
-
-from ddbd import __version__
-from ddbd.cli.demo import demo
-from ddbd.errors import DdbError
-
-
-class _Group(click.Group):
-    """An error of ours ends a command with its one sentence and exit status 1."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except DdbError as error:
-            raise click.ClickException(error.detail) from None
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ddb", message="%(prog)s %(version)s")
-def main() -> None:
-    """The command line of ddbd, a replicated table store."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a letter gets a question mark, not a traceback.
-        with contextlib.suppress(ValueError):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")
-
-
-@main.command()
-def version() -> None:
-    """Print the version."""
-    click.echo(f"ddb {__version__}")
-
-
-main.add_command(demo)
+__all__ = ["main"]

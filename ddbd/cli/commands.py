@@ -1,0 +1,117 @@
+"""The group `ddb`, the table of its commands, and the one place where errors end a command.
+
+A command's module is imported when the command is called: `ddb --help` needs none of them, so the table has their short help too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from ddbd import __version__
+from ddbd.cli import errors
+from ddbd.cli.frame import Printed, common_options
+from ddbd.errors import DdbError
+
+
+class Entry(NamedTuple):
+    section: str
+    place: str  # module:attribute
+    help: str
+
+
+CLUSTER, TABLES, ROWS, FILES, OTHER = "Cluster", "Databases and tables", "Rows", "Files", "Other"
+
+COMMANDS: dict[str, Entry] = {
+    "status": Entry(CLUSTER, "ddbd.cli.cluster:status", "Show who leads and how far the others are."),
+    "nodes": Entry(CLUSTER, "ddbd.cli.cluster:nodes", "Show what each node says of itself."),
+    "health": Entry(CLUSTER, "ddbd.cli.cluster:health", "Check every node; exit with 1 when a quorum is missing."),
+    "timeline": Entry(CLUSTER, "ddbd.cli.cluster:timeline", "Show what happened in the cluster."),
+    "step-down": Entry(CLUSTER, "ddbd.cli.cluster:step_down", "Have the leader hand over to the best follower."),
+    "transfer": Entry(CLUSTER, "ddbd.cli.cluster:transfer", "Have the leader hand over to a node."),
+    "demo": Entry(OTHER, "ddbd.cli.demo:demo", "Run three nodes, use them, kill the master."),
+    "version": Entry(OTHER, "ddbd.cli.version:version", "Print the version."),
+}
+
+
+class LazyGroup(click.Group):
+    """The commands of the table, each imported when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), entry.help) for name, entry in COMMANDS.items() if entry.section == section])
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Click's own, with errors as one line each."""
+        clicks: Any = super()  # its overloads fit no signature that hands on
+        more["prog_name"] = more.get("prog_name") or "ddb"
+        if not more.pop("standalone_mode", True):
+            return clicks.main(*args, standalone_mode=False, **more)
+        try:
+            status = clicks.main(*args, standalone_mode=False, **more)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _nobody_reads()
+        except (click.ClickException, click.Abort, KeyboardInterrupt, DdbError) as error:
+            sys.exit(_say(error))
+        sys.exit(status if isinstance(status, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Printed:
+            return None
+
+
+def _nobody_reads() -> NoReturn:
+    # Python would say so once more when it flushes at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(errors.BROKEN_PIPE)
+
+
+def _say(error: BaseException) -> int:
+    if isinstance(error, click.UsageError):
+        click.echo(f"ddb: {errors.usage_sentence(error)}", err=True)
+        return errors.USAGE
+    if isinstance(error, click.ClickException):
+        click.echo(f"ddb: {error.format_message()}", err=True)
+        return error.exit_code
+    if isinstance(error, DdbError):
+        click.echo(f"ddb: {errors.sentence(error)}", err=True)
+        return errors.exit_status(error)
+    click.echo("", err=True)
+    return errors.INTERRUPTED
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ddb", message="%(prog)s %(version)s")
+@common_options
+def main() -> None:
+    """The command line of ddbd, a replicated table store.
+
+    It needs to know the nodes of a cluster: those of ./config.json, unless --config or --nodes says otherwise.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter gets a question mark, not a traceback.
+        with contextlib.suppress(ValueError):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")

@@ -1,0 +1,82 @@
+"""Each error as one line (what failed, the likely cause, the next step) and an exit status that a script can act on.
+
+0  done                                          4  nobody knows whether the write was done: repeat it, or read
+1  a clear no, or the answer is no               5  what is named is not there
+2  the command line is wrong                     6  it is there already, or somebody else changed it
+3  no node could do it; certainly not done     130  ended by Ctrl-C; 141: nobody reads the output any more
+"""
+
+from __future__ import annotations
+
+import click
+
+from ddbd.client import (
+    ClientError,
+    Conflict,
+    KeyReused,
+    NoDatabase,
+    NoNodeAnswers,
+    NotFound,
+    OutcomeUnknown,
+    RowExists,
+    TableNotFound,
+    Unavailable,
+    UnknownColumn,
+    VersionMismatch,
+)
+from ddbd.errors import ConfigError, DdbError
+
+REFUSED, USAGE, UNAVAILABLE, UNKNOWN, NOT_FOUND, CONFLICT = 1, 2, 3, 4, 5, 6
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+class CliError(DdbError):
+    """One line of a command's own: what is wrong, and what to do."""
+
+    code = "cli"
+
+    def __init__(self, detail: str, status: int = REFUSED) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+_STATUSES: tuple[tuple[type[DdbError], int], ...] = (
+    (ConfigError, USAGE),
+    (OutcomeUnknown, UNKNOWN),
+    (Unavailable, UNAVAILABLE),
+    (NotFound, NOT_FOUND),
+    (Conflict, CONFLICT),
+    (VersionMismatch, CONFLICT),
+    (KeyReused, CONFLICT),
+)
+
+# What to do next, where the sentence of the node does not say it in the words of the command line.
+_NEXT_STEPS: tuple[tuple[type[DdbError], str], ...] = (
+    (NoNodeAnswers, "start the nodes, or name others with --nodes or --config"),
+    (Unavailable, "see ddb health"),
+    (NoDatabase, "name one with --db, or make one: ddb init-database NAME"),
+    (TableNotFound, "see ddb tables"),
+    (UnknownColumn, "see ddb tables"),
+    (RowExists, "or add --upsert"),
+    (VersionMismatch, "read it again: ddb get"),
+)
+
+
+def exit_status(error: Exception) -> int:
+    if isinstance(error, CliError):
+        return error.status
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), REFUSED)
+
+
+def sentence(error: Exception) -> str:
+    """Without a line's end in it, whatever an answer held."""
+    detail = error.detail if isinstance(error, DdbError) else str(error)
+    hint = next((step for kind, step in _NEXT_STEPS if isinstance(error, kind)), None) if isinstance(error, ClientError) else None
+    text = detail if hint is None else f"{detail}; {hint}"
+    return " ".join(text.split())
+
+
+def usage_sentence(error: click.UsageError) -> str:
+    words = "ddb" if error.ctx is None else error.ctx.command_path
+    message = error.format_message().rstrip(".")
+    return f"{' '.join(message.split())}; see {words} -h"

@@ -1,0 +1,96 @@
+"""The client in Python: finds a living node by itself, survives a failover, and never does a write twice.
+
+    Client       waits for each answer; for programs without a reactor, safe for threads
+
+What decides knows no socket and no clock, and is tested without:
+
+    calls      each call: its request, and how its answer is read        attempts   which node next, how long, when to give up
+    http       requests and answers as values; the curl line             nodes      the addresses, and which of them was well
+    load       many rows, in batches that can be repeated                lines      a table of any length, row by row
+    values     what calls give back                                      errors     what else they end with
+"""
+
+from __future__ import annotations
+
+from ddbd.client.attempts import Policy
+from ddbd.client.blocking import Client
+from ddbd.client.calls import OPS, Call, Column, Wanted
+from ddbd.client.errors import (
+    BadAnswer,
+    BadRequest,
+    ClientError,
+    Conflict,
+    DatabaseNotFound,
+    DiskFull,
+    Forbidden,
+    InvalidName,
+    InvalidValue,
+    KeyReused,
+    NoDatabase,
+    NoNodeAnswers,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    RowExists,
+    RowNotFound,
+    ServerFault,
+    TableExists,
+    TableNotFound,
+    TooLarge,
+    Unavailable,
+    UnknownColumn,
+    VersionMismatch,
+)
+from ddbd.client.http import Answer, Request
+from ddbd.client.load import Load, RefusedRow
+from ddbd.client.nodes import addresses_of
+from ddbd.client.transport import Opened, Sockets, Transport
+from ddbd.client.values import Loaded, NodeReport, Page, Row, StoredRow, Written, WrittenMany
+
+__all__ = [
+    "OPS",
+    "Answer",
+    "BadAnswer",
+    "BadRequest",
+    "Call",
+    "Client",
+    "ClientError",
+    "Column",
+    "Conflict",
+    "DatabaseNotFound",
+    "DiskFull",
+    "Forbidden",
+    "InvalidName",
+    "InvalidValue",
+    "KeyReused",
+    "Load",
+    "Loaded",
+    "NoDatabase",
+    "NoNodeAnswers",
+    "NodeReport",
+    "NotFound",
+    "Opened",
+    "OutcomeUnknown",
+    "Page",
+    "Policy",
+    "Refused",
+    "RefusedRow",
+    "Request",
+    "Row",
+    "RowExists",
+    "RowNotFound",
+    "ServerFault",
+    "Sockets",
+    "StoredRow",
+    "TableExists",
+    "TableNotFound",
+    "TooLarge",
+    "Transport",
+    "Unavailable",
+    "UnknownColumn",
+    "VersionMismatch",
+    "Wanted",
+    "Written",
+    "WrittenMany",
+    "addresses_of",
+]
