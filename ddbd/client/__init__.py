@@ -1,18 +1,23 @@
 """The client in Python: finds a living node by itself, survives a failover, and never does a write twice.
 
     Client       waits for each answer; for programs without a reactor, safe for threads
+    AsyncClient  the same calls for Twisted, `async def`
 
-What decides knows no socket and no clock, and is tested without:
+What they share knows no socket and no clock, and is tested without:
 
     calls      each call: its request, and how its answer is read        attempts   which node next, how long, when to give up
     http       requests and answers as values; the curl line             nodes      the addresses, and which of them was well
     load       many rows, in batches that can be repeated                lines      a table of any length, row by row
     values     what calls give back                                      errors     what else they end with
+
+Importing this package imports no Twisted: that comes with the first use of `AsyncClient`.
 """
 
 from __future__ import annotations
 
-from ddbd.client.attempts import Policy
+from typing import TYPE_CHECKING, Any
+
+from ddbd.client.attempts import Policy, SendFailed
 from ddbd.client.blocking import Client
 from ddbd.client.calls import OPS, Call, Column, Wanted
 from ddbd.client.errors import (
@@ -47,9 +52,13 @@ from ddbd.client.nodes import addresses_of
 from ddbd.client.transport import Opened, Sockets, Transport
 from ddbd.client.values import Loaded, NodeReport, Page, Row, StoredRow, Written, WrittenMany
 
+if TYPE_CHECKING:
+    from ddbd.client.asynchronous import AsyncClient
+
 __all__ = [
     "OPS",
     "Answer",
+    "AsyncClient",
     "BadAnswer",
     "BadRequest",
     "Call",
@@ -79,6 +88,7 @@ __all__ = [
     "Row",
     "RowExists",
     "RowNotFound",
+    "SendFailed",
     "ServerFault",
     "Sockets",
     "StoredRow",
@@ -94,3 +104,11 @@ __all__ = [
     "WrittenMany",
     "addresses_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AsyncClient":
+        from ddbd.client.asynchronous import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -281,10 +281,12 @@ class Client:
         return NodeReport(address, self._clock() - begun, status, bool(status.get("ready")), self._unready_reason(one, status))
 
     def _unready_reason(self, one: Client, status: Mapping[str, Any]) -> str | None:
-        try:
-            return None if status.get("ready") else one.run(calls.ready())
-        except ClientError as error:
-            return error.detail
+        if not status.get("ready"):
+            try:
+                one.run(calls.ready())
+            except ClientError as error:
+                return error.detail
+        return None
 
     def step_down(self) -> dict[str, Any]:
         """The leader hands over to the best follower."""
