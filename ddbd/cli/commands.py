@@ -32,9 +32,27 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry(CLUSTER, "ddbd.cli.cluster:status", "Show who leads and how far the others are."),
     "nodes": Entry(CLUSTER, "ddbd.cli.cluster:nodes", "Show what each node says of itself."),
     "health": Entry(CLUSTER, "ddbd.cli.cluster:health", "Check every node; exit with 1 when a quorum is missing."),
-    "timeline": Entry(CLUSTER, "ddbd.cli.cluster:timeline", "Show what happened in the cluster."),
+    "timeline": Entry(
+        CLUSTER, "ddbd.cli.cluster:timeline", "Show what happened in the cluster: elections, nodes lost and back, full disks."
+    ),
     "step-down": Entry(CLUSTER, "ddbd.cli.cluster:step_down", "Have the leader hand over to the best follower."),
     "transfer": Entry(CLUSTER, "ddbd.cli.cluster:transfer", "Have the leader hand over to a node."),
+    "databases": Entry(TABLES, "ddbd.cli.tables:databases", "Show the databases."),
+    "tables": Entry(TABLES, "ddbd.cli.tables:tables", "Show the tables of every database, with their columns."),
+    "init-database": Entry(TABLES, "ddbd.cli.tables:init_database", "Make the database NAME, and the default one in any case."),
+    "drop-database": Entry(TABLES, "ddbd.cli.tables:drop_database", "Delete the database NAME with all its tables."),
+    "create-table": Entry(TABLES, "ddbd.cli.tables:create_table", "Make TABLE."),
+    "delete-table": Entry(TABLES, "ddbd.cli.tables:delete_table", "Delete TABLE with all its rows."),
+    "select": Entry(ROWS, "ddbd.cli.rows:select", "Print the rows of TABLE, in the order of their row_id."),
+    "search": Entry(ROWS, "ddbd.cli.rows:search", "Print the rows of TABLE whose COLUMN compares with VALUE."),
+    "get": Entry(ROWS, "ddbd.cli.rows:get", "Print one row of TABLE with its _version."),
+    "insert": Entry(ROWS, "ddbd.cli.rows:insert", "Insert a row into TABLE."),
+    "update": Entry(ROWS, "ddbd.cli.rows:update", "Put values over the row ROW_ID of TABLE; the others stay."),
+    "delete": Entry(ROWS, "ddbd.cli.rows:delete", "Delete the row ROW_ID of TABLE."),
+    "import": Entry(FILES, "ddbd.cli.importing:import_", "Load the rows of FILE into TABLE; - is the standard input."),
+    "export": Entry(
+        FILES, "ddbd.cli.exporting:export", "Write the rows of TABLE to FILE, in the order of their row_id; - is the standard output."
+    ),
     "demo": Entry(OTHER, "ddbd.cli.demo:demo", "Run three nodes, use them, kill the master."),
     "version": Entry(OTHER, "ddbd.cli.version:version", "Print the version."),
 }
@@ -80,6 +98,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except Printed:
             return None
+        except BrokenPipeError:
+            _nobody_reads()  # before click makes it exit status 1
 
 
 def _nobody_reads() -> NoReturn:

@@ -18,10 +18,8 @@ from ddbd.client import (
     NoNodeAnswers,
     NotFound,
     OutcomeUnknown,
-    RowExists,
     TableNotFound,
     Unavailable,
-    UnknownColumn,
     VersionMismatch,
 )
 from ddbd.errors import ConfigError, DdbError
@@ -56,8 +54,6 @@ _NEXT_STEPS: tuple[tuple[type[DdbError], str], ...] = (
     (Unavailable, "see ddb health"),
     (NoDatabase, "name one with --db, or make one: ddb init-database NAME"),
     (TableNotFound, "see ddb tables"),
-    (UnknownColumn, "see ddb tables"),
-    (RowExists, "or add --upsert"),
     (VersionMismatch, "read it again: ddb get"),
 )
 

@@ -11,6 +11,7 @@ drawn in blocks, each with columns of its own width.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -98,8 +99,9 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        console = Console(file=self.out, highlight=False)
-        wide = not console.is_terminal
+        wide = not self.out.isatty()
+        drawn = io.StringIO()
+        console = Console(file=drawn if wide else self.out, highlight=False)
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for name in names:
             numbers = bool(rows) and all(isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool) for row in rows)
@@ -109,6 +111,8 @@ class Output:
         if wide:
             console.width = max(80, sum(max(len(cell(row.get(name))) * 2 for row in [*rows, {name: name}]) + 2 for name in names))
         console.print(table, soft_wrap=wide, crop=False)
+        if wide:
+            self.out.write("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))
 
 
 def _picked(row: Row, columns: Sequence[str] | None) -> Row:

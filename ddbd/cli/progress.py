@@ -24,8 +24,8 @@ class Progress:
         self._clock = clock
         self._begun = clock()
 
-    def at(self, bytes_done: int, note: str = "") -> None:
-        """`bytes_done` of the total; `note` is what else there is to say."""
+    def at(self, bytes_done: int, note: str = "", total_bytes: int | None = None) -> None:
+        """`bytes_done` of the total; `note` is what else there is to say. A total may become known, or better known, on the way."""
 
     def __enter__(self) -> Progress:
         return self
@@ -43,8 +43,9 @@ class Lines(Progress):
         self._next = self._begun + LINE_SECONDS
         self._last: tuple[int, str] = (0, "")
 
-    def at(self, bytes_done: int, note: str = "") -> None:
+    def at(self, bytes_done: int, note: str = "", total_bytes: int | None = None) -> None:
         self._last = (bytes_done, note)
+        self._total_bytes = total_bytes or self._total_bytes
         if (now := self._clock()) >= self._next:
             self._next = now + LINE_SECONDS
             self._say(now)
@@ -73,18 +74,19 @@ class Bar(Progress):
         from rich.progress import Progress as RichProgress
 
         super().__init__(clock)
+        self._total_bytes = total_bytes
         columns: list[Any] = [TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
-        columns += [TimeRemainingColumn() if total_bytes else TimeElapsedColumn(), TextColumn("{task.fields[note]}", markup=False)]
+        columns += [TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False)]
         self._rich = RichProgress(*columns, console=Console(file=out), transient=False)
         self._task = self._rich.add_task(label, total=total_bytes, note="")
         self._next = self._begun
         self._last: tuple[int, str] = (0, "")
 
-    def at(self, bytes_done: int, note: str = "") -> None:
+    def at(self, bytes_done: int, note: str = "", total_bytes: int | None = None) -> None:
         self._last = (bytes_done, note)
         if (now := self._clock()) >= self._next:
             self._next = now + BAR_SECONDS
-            self._rich.update(self._task, completed=bytes_done, note=note)
+            self._rich.update(self._task, completed=bytes_done, note=note, total=total_bytes or self._total_bytes)
 
     def __enter__(self) -> Bar:
         self._rich.start()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddbd.client.attempts import Policy, SendFailed
 from ddbd.client.blocking import Client
-from ddbd.client.calls import OPS, Call, Column, Wanted
+from ddbd.client.calls import OPS, Call, Column, Wanted, new_key
 from ddbd.client.errors import (
     BadAnswer,
     BadRequest,
@@ -47,6 +47,7 @@ from ddbd.client.errors import (
     VersionMismatch,
 )
 from ddbd.client.http import Answer, Request
+from ddbd.client.lines import PAGE_ROWS
 from ddbd.client.load import Load, RefusedRow
 from ddbd.client.nodes import addresses_of
 from ddbd.client.transport import Opened, Sockets, Transport
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OPS",
+    "PAGE_ROWS",
     "Answer",
     "AsyncClient",
     "BadAnswer",
@@ -103,6 +105,7 @@ __all__ = [
     "Written",
     "WrittenMany",
     "addresses_of",
+    "new_key",
 ]
 
 

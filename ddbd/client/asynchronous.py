@@ -30,7 +30,7 @@ from ddbd.client.calls import Call, Column, Wanted
 from ddbd.client.errors import ClientError, Refused
 from ddbd.client.exchange import AsyncOpened, AsyncTransport, Treq, read_whole
 from ddbd.client.http import Answer
-from ddbd.client.lines import Lines
+from ddbd.client.lines import PAGE_ROWS, Lines
 from ddbd.client.load import Load, RefusedRow, line_of
 from ddbd.client.nodes import Nodes
 from ddbd.client.values import Loaded, NodeReport, Page, Row, StoredRow, Written, WrittenMany
@@ -227,15 +227,15 @@ class AsyncClient:
         """The same, of the rows that match."""
         return self.rows(Wanted(table, (column, op, value), db, columns, versions, consistency, min_index), after)
 
-    async def rows(self, wanted: Wanted, after: str | None = None) -> AsyncIterator[Row]:
-        reading = Lines(wanted, after)
+    async def rows(self, wanted: Wanted, after: str | None = None, page_rows: int = PAGE_ROWS) -> AsyncIterator[Row]:
+        reading = Lines(wanted, after, page_rows)
         async for _ in self._feed(reading):
             for row in reading.take_rows():
                 yield row
 
-    async def lines(self, wanted: Wanted, after: str | None = None) -> AsyncIterator[bytes]:
+    async def lines(self, wanted: Wanted, after: str | None = None, page_rows: int = PAGE_ROWS) -> AsyncIterator[bytes]:
         """The rows as JSON, a line each, byte for byte as the node wrote them."""
-        reading = Lines(wanted, after)
+        reading = Lines(wanted, after, page_rows)
         async for _ in self._feed(reading):
             for line in reading.take_lines():
                 yield line

@@ -24,7 +24,7 @@ from ddbd.client.attempts import Attempts, Pause, Policy, Send, SendFailed
 from ddbd.client.calls import Call, Column, Wanted
 from ddbd.client.errors import ClientError, Refused
 from ddbd.client.http import Answer
-from ddbd.client.lines import Lines
+from ddbd.client.lines import PAGE_ROWS, Lines
 from ddbd.client.load import Load, RefusedRow, line_of
 from ddbd.client.nodes import Nodes
 from ddbd.client.transport import Opened, Sockets, Transport, read_whole
@@ -224,14 +224,14 @@ class Client:
         """The same, of the rows that match."""
         return self.rows(Wanted(table, (column, op, value), db, columns, versions, consistency, min_index), after)
 
-    def rows(self, wanted: Wanted, after: str | None = None) -> Iterator[Row]:
-        reading = Lines(wanted, after)
+    def rows(self, wanted: Wanted, after: str | None = None, page_rows: int = PAGE_ROWS) -> Iterator[Row]:
+        reading = Lines(wanted, after, page_rows)
         for _ in self._feed(reading):
             yield from reading.take_rows()
 
-    def lines(self, wanted: Wanted, after: str | None = None) -> Iterator[bytes]:
+    def lines(self, wanted: Wanted, after: str | None = None, page_rows: int = PAGE_ROWS) -> Iterator[bytes]:
         """The rows as JSON, a line each, byte for byte as the node wrote them."""
-        reading = Lines(wanted, after)
+        reading = Lines(wanted, after, page_rows)
         for _ in self._feed(reading):
             yield from reading.take_lines()
 

@@ -18,7 +18,7 @@ from twisted.internet.error import ConnectionRefusedError as Refusal
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, RequestNotSent, RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, HTTPConnectionPool, RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -91,7 +91,7 @@ class Treq:
             response = await within(self._reactor, waiting, timeout_seconds)
         except (ConnectError, DNSLookupError) as error:
             raise SendFailed(reason_of(error), False) from None
-        except (ResponseFailed, RequestTransmissionFailed, RequestNotSent, ConnectionLost, ConnectionDone, OSError) as error:
+        except (ResponseFailed, RequestTransmissionFailed, ConnectionLost, ConnectionDone, OSError) as error:
             raise SendFailed(reason_of(error), True) from None
         headers = {
             name.decode("latin-1").lower(): values[-1].decode("latin-1") for name, values in response.headers.getAllRawHeaders() if values

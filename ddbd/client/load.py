@@ -17,6 +17,7 @@ row is refused costs one request a row, not a thousand times the batch.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -69,12 +70,14 @@ class Load(Generic[Item]):
         self.key = new_key() if key is None else check_key(key)
         if len(self.key) > KEY_CHARS_MAX - KEY_SUFFIX_CHARS:
             raise ValueError(f"the key of a load has at most {KEY_CHARS_MAX - KEY_SUFFIX_CHARS} characters")
+        self.blamed: Item | None = None  # the row that ended the load, where the node says which
         self.rows = 0  # written
         self.batches = 0  # done
         self._request = (table, content_type, upsert, db)
         self._head = head
         self._skip_batches = skip_batches
         self._on_refused = on_refused
+        self._digest = hashlib.blake2b(digest_size=16)
         self._index = 0
         self._before = 0  # rows of the batches before this one, refused ones too
         self._items: list[Item] = []
@@ -143,6 +146,8 @@ class Load(Generic[Item]):
 
     def _placed(self, error: Refused, part: _Part, row: int) -> Refused:
         error.more.update(rows=self.rows, batches=self.batches)
+        if 1 <= row <= len(part.places):
+            self.blamed = self._items[part.places[row - 1]]
         for name in ("row", "first_row", "last_row"):
             within = row if name == "row" else int(error.more.get(name, 0))
             if 1 <= within <= len(part.places):
@@ -155,10 +160,17 @@ class Load(Generic[Item]):
             return
         self._before += len(self._items)
         self.batches += 1
+        for encoded in self._encoded:
+            self._digest.update(encoded)
         self._items, self._encoded, self._bytes = [], [], 0
         if self._overhang is not None:
             (item, encoded), self._overhang = self._overhang, None
             self._put(item, encoded)
+
+    @property
+    def digest(self) -> str:
+        """Of the rows of all batches that are done: are they still the same when the load is repeated?"""
+        return self._digest.hexdigest()
 
     def result(self) -> Loaded:
         return Loaded(self.rows, self.batches, self._index, self.key)
