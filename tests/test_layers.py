@@ -47,6 +47,7 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
     "prometheus_client": {"watch"},
+    "prompt_toolkit": {"cli"},
 }
 
 # The core is a function of what it is handed: no clock, dice, disk, net. `random.Random` may stand under TYPE_CHECKING.

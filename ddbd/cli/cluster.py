@@ -22,6 +22,10 @@ def status(frame: Frame) -> None:
 
     In JSON: the whole answer of one node, of the highest term and the leader where it answers. docs/operations.md explains each field.
     """
+    show_status(frame)
+
+
+def show_status(frame: Frame) -> None:
     found = newest(frame.survey())
     if frame.output.form in ("json", "ndjson"):
         frame.show_one(found)
@@ -79,6 +83,10 @@ def silence(report: NodeReport) -> str:
 @command("nodes")
 def nodes(frame: Frame) -> None:
     """Show what each node says of itself."""
+    show_nodes(frame)
+
+
+def show_nodes(frame: Frame) -> None:
     reports = frame.survey()
     frame.show(map(_node_row, reports), null="-")
     if not any(report.answers for report in reports):
@@ -110,6 +118,10 @@ def health(frame: Frame, strict: bool) -> None:
 
     A cluster has its quorum when some node is ready: it knows a leader that a majority still follows, and has caught up with it.
     """
+    show_health(frame, strict)
+
+
+def show_health(frame: Frame, strict: bool) -> None:
     reports = frame.survey()
     frame.show(map(_health_row, reports), null="-")
     well = [report for report in reports if report.ready and (report.status or {}).get("healthy")]
@@ -143,8 +155,8 @@ def _health_row(report: NodeReport) -> dict[str, Any]:
 @yes_option
 def step_down(frame: Frame, yes: bool) -> None:
     """Have the leader hand over to the best follower. Writes are held meanwhile."""
-    _ask(frame, "another node", yes)
-    _say_who_leads(frame, frame.client.step_down())
+    ask_first(frame, "another node", yes)
+    say_who_leads(frame, frame.client.step_down())
 
 
 @command("transfer")
@@ -152,18 +164,18 @@ def step_down(frame: Frame, yes: bool) -> None:
 @yes_option
 def transfer(frame: Frame, node_id: str, yes: bool) -> None:
     """Have the leader hand over to the node with the id NODE_ID. Writes are held meanwhile."""
-    _ask(frame, f"node {node_id}", yes)
-    _say_who_leads(frame, frame.client.transfer(node_id))
+    ask_first(frame, f"node {node_id}", yes)
+    say_who_leads(frame, frame.client.transfer(node_id))
 
 
-def _ask(frame: Frame, successor: str, yes: bool) -> None:
+def ask_first(frame: Frame, successor: str, yes: bool) -> None:
     if yes or frame.curl:
         return
     leader_id = leader_of(newest(frame.survey()))
     frame.confirm(f"Node {leader_id or '?'} leads. Hand leadership to {successor}?", yes)
 
 
-def _say_who_leads(frame: Frame, answer: dict[str, Any]) -> None:
+def say_who_leads(frame: Frame, answer: dict[str, Any]) -> None:
     if frame.output.for_people:
         before = f"; it was node {answer['from']}" if answer.get("from") not in (None, answer.get("to")) else ""
         frame.output.line(f"node {answer.get('to')} leads in term {answer.get('term')}{before}")
@@ -175,6 +187,10 @@ def _say_who_leads(frame: Frame, answer: dict[str, Any]) -> None:
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="The newest so many.")
 def timeline(frame: Frame, limit: int) -> None:
     """Show what happened in the cluster: elections, nodes lost and back, full disks."""
+    show_timeline(frame, limit)
+
+
+def show_timeline(frame: Frame, limit: int) -> None:
     events = frame.client.timeline(limit)
     if frame.output.form in ("json", "ndjson"):
         frame.show(events)

@@ -53,7 +53,10 @@ COMMANDS: dict[str, Entry] = {
     "export": Entry(
         FILES, "ddbd.cli.exporting:export", "Write the rows of TABLE to FILE, in the order of their row_id; - is the standard output."
     ),
+    "shell": Entry(OTHER, "ddbd.cli.shell:shell", "Type commands at a prompt, or pipe them in."),
     "demo": Entry(OTHER, "ddbd.cli.demo:demo", "Run three nodes, use them, kill the master."),
+    "completion": Entry(OTHER, "ddbd.cli.manual:completion", "Print the completion script of a shell."),
+    "man": Entry(OTHER, "ddbd.cli.manual:man", "Print the manual page of ddb, or of one of its commands."),
     "version": Entry(OTHER, "ddbd.cli.version:version", "Print the version."),
 }
 

@@ -1,10 +1,4 @@
-"""Each error as one line (what failed, the likely cause, the next step) and an exit status that a script can act on.
-
-0  done                                          4  nobody knows whether the write was done: repeat it, or read
-1  a clear no, or the answer is no               5  what is named is not there
-2  the command line is wrong                     6  it is there already, or somebody else changed it
-3  no node could do it; certainly not done     130  ended by Ctrl-C; 141: nobody reads the output any more
-"""
+"""Each error as one line (what failed, the likely cause, the next step) and an exit status that a script can act on."""
 
 from __future__ import annotations
 
@@ -26,6 +20,18 @@ from ddbd.errors import ConfigError, DdbError
 
 REFUSED, USAGE, UNAVAILABLE, UNKNOWN, NOT_FOUND, CONFLICT = 1, 2, 3, 4, 5, 6
 INTERRUPTED, BROKEN_PIPE = 130, 141
+
+MEANINGS = {
+    0: "done",
+    REFUSED: "a clear no of the cluster, or the answer is no (health without a quorum)",
+    USAGE: "the command line, or the config that it names, is wrong; nothing was sent",
+    UNAVAILABLE: "no node could do it in time; it was certainly not done",
+    UNKNOWN: "nobody knows whether the write was done: repeat it with the key that the message names, or read",
+    NOT_FOUND: "the database, table or row is not there",
+    CONFLICT: "it is there already, or somebody else changed it",
+    INTERRUPTED: "ended by Ctrl-C",
+    BROKEN_PIPE: "nobody reads the output any more",
+}
 
 
 class CliError(DdbError):

@@ -24,7 +24,7 @@ import click
 from ddbd.cli.errors import REFUSED, USAGE, CliError
 from ddbd.cli.output import FORMATS, Output
 from ddbd.cli.progress import Progress, progress_on
-from ddbd.client import Client, NodeReport, Opened, Policy, Request, Transport, addresses_of
+from ddbd.client import Client, NodeReport, Opened, Policy, Request, Sockets, Transport, addresses_of
 from ddbd.errors import ConfigError
 
 DEADLINE_SECONDS = 15.0  # of one call, with all its attempts; --timeout
@@ -58,6 +58,7 @@ class Settings:
     output: str | None = None
     curl: bool = False
     timeout_seconds: float | None = None
+    transport: Transport | None = None  # other roads than sockets, for who calls the commands from a program
 
     def addresses(self) -> list[str]:
         """The nearest word counts: an option, then the environment, then ./config.json. Raises ConfigError."""
@@ -108,8 +109,9 @@ class Frame:
         """Closed when the command ends. Raises ConfigError."""
         return self.client_with(self.policy)
 
-    def client_with(self, policy: Policy) -> Client:
-        transport: Transport | None = CurlPrinter() if self.curl else None
+    def client_with(self, policy: Policy, watch: Callable[[Transport], Transport] = lambda transport: transport) -> Client:
+        """`watch` puts something between the client and its sockets."""
+        transport: Transport = CurlPrinter() if self.curl else watch(self._settings.transport or Sockets())
         client = Client(self.addresses, policy, transport=transport)
         self._context.call_on_close(client.close)
         return client

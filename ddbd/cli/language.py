@@ -1,14 +1,4 @@
-"""The words of the shell, one sentence for each call of the contract.
-
-    insert students row_id=1 name="Ahmed" age=20 [upsert]      init_database school        get students 1
-    update students 1 grade="A+" [if_version 17]               drop_database school        delete students 1 [if_version 17]
-    select students [columns name,age] [where age >= 20]       create_table students name age:integer:index
-           [limit 10] [after 5] [versions] [local]             delete_table students
-    status  nodes  health  timeline [10]  tables  databases  ping  step_down  transfer 2
-
-A value is JSON where it reads as JSON (20, 1.5, true, null, "text", [1,2], {"a":1}), and else the text as it stands; 'single quotes' hold
-text too, '' in them is one quote. A row_id and what a search looks for are always text. Nothing here talks to a node.
-"""
+"""The words of the shell: one sentence for each call of the contract, as HELP shows them. Nothing here talks to a node."""
 
 from __future__ import annotations
 
@@ -20,6 +10,17 @@ from typing import Any
 
 from ddbd.cli.errors import USAGE, CliError
 from ddbd.client import Column
+
+HELP = """\
+    insert students row_id=1 name="Ahmed" age=20 [upsert]      init_database school        get students 1
+    update students 1 grade="A+" [if_version 17]               drop_database school        delete students 1 [if_version 17]
+    select students [columns name,age] [where age >= 20]       create_table students name age:integer:index
+           [limit 10] [after 5] [versions] [local]             delete_table students
+    status  nodes  health  timeline [10]  tables  databases  ping  step_down  transfer 2
+
+A value is JSON where it reads as JSON (20, 1.5, true, null, "text", [1,2], {"a":1}), and else the text as it stands; 'single quotes' hold
+text too, '' in them is one quote. A row_id and what a search looks for are always text.
+"""
 
 OPS = {
     "=": "eq",
@@ -195,10 +196,10 @@ def column(text: str) -> Column:
 def parse(text: str) -> Sentence:
     """Raises NotUnderstood."""
     scanner = Scanner(text.strip().removesuffix(";"))
-    verb = scanner.word(f"a command is one of {', '.join(VERBS)}").lower()
+    verb = scanner.word("a line begins with a command; .help lists them").lower()
     reader = _READERS.get(verb)
     if reader is None:
-        raise NotUnderstood(f"{verb} is no command; the commands are {', '.join(VERBS)}, and .help says more")
+        raise NotUnderstood(f"{verb} is no command; .help lists them")
     sentence = reader(verb, scanner)
     if not scanner.at_end:
         raise scanner.fail(f"{verb} ends here")

@@ -46,6 +46,10 @@ class Nodes:
         yield from self.addresses[first:]
         yield from self.addresses[:first]
 
+    def prefer(self, address: str) -> None:
+        """It is asked first, until it fails."""
+        self.answered(address)
+
     def answered(self, address: str) -> None:
         if address in self.addresses:
             self._first = self.addresses.index(address)
