@@ -154,7 +154,10 @@ def _health_row(report: NodeReport) -> dict[str, Any]:
 @command("step-down")
 @yes_option
 def step_down(frame: Frame, yes: bool) -> None:
-    """Have the leader hand over to the best follower. Writes are held meanwhile."""
+    """Have the leader hand over to the best follower.
+
+    Writes are held meanwhile. The preferred master takes leadership back only after a while; see docs/operations.md.
+    """
     ask_first(frame, "another node", yes)
     say_who_leads(frame, frame.client.step_down())
 
@@ -163,7 +166,10 @@ def step_down(frame: Frame, yes: bool) -> None:
 @click.argument("node_id")
 @yes_option
 def transfer(frame: Frame, node_id: str, yes: bool) -> None:
-    """Have the leader hand over to the node with the id NODE_ID. Writes are held meanwhile."""
+    """Have the leader hand over to the node with the id NODE_ID.
+
+    Writes are held meanwhile. The preferred master takes leadership back only after a while; see docs/operations.md.
+    """
     ask_first(frame, f"node {node_id}", yes)
     say_who_leads(frame, frame.client.transfer(node_id))
 

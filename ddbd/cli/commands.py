@@ -36,7 +36,7 @@ COMMANDS: dict[str, Entry] = {
         CLUSTER, "ddbd.cli.cluster:timeline", "Show what happened in the cluster: elections, nodes lost and back, full disks."
     ),
     "step-down": Entry(CLUSTER, "ddbd.cli.cluster:step_down", "Have the leader hand over to the best follower."),
-    "transfer": Entry(CLUSTER, "ddbd.cli.cluster:transfer", "Have the leader hand over to a node."),
+    "transfer": Entry(CLUSTER, "ddbd.cli.cluster:transfer", "Have the leader hand over to the node with the id NODE_ID."),
     "databases": Entry(TABLES, "ddbd.cli.tables:databases", "Show the databases."),
     "tables": Entry(TABLES, "ddbd.cli.tables:tables", "Show the tables of every database, with their columns."),
     "init-database": Entry(TABLES, "ddbd.cli.tables:init_database", "Make the database NAME, and the default one in any case."),
@@ -125,7 +125,7 @@ def _say(error: BaseException) -> int:
     return errors.INTERRUPTED
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group("ddb", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="ddb", message="%(prog)s %(version)s")
 @common_options
 def main() -> None:

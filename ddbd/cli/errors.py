@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ddbd.cli.output import cell
 from ddbd.client import (
     ClientError,
     Conflict,
@@ -71,14 +72,14 @@ def exit_status(error: Exception) -> int:
 
 
 def sentence(error: Exception) -> str:
-    """Without a line's end in it, whatever an answer held."""
+    """Without a line's end or another control character in it, whatever an answer held."""
     detail = error.detail if isinstance(error, DdbError) else str(error)
     hint = next((step for kind, step in _NEXT_STEPS if isinstance(error, kind)), None) if isinstance(error, ClientError) else None
     text = detail if hint is None else f"{detail}; {hint}"
-    return " ".join(text.split())
+    return cell(" ".join(text.split()))
 
 
 def usage_sentence(error: click.UsageError) -> str:
     words = "ddb" if error.ctx is None else error.ctx.command_path
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".?")
     return f"{' '.join(message.split())}; see {words} -h"

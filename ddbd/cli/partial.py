@@ -26,20 +26,15 @@ def last_row_id(file: BinaryIO, form: str) -> str | None:
 def _last_of_lines(file: BinaryIO, is_array: bool) -> tuple[int, str | None]:
     size = file.seek(0, 2)
     if is_array and _read(file, max(0, size - len(ARRAY_END)), size) == ARRAY_END:
-        size -= len(ARRAY_END)  # it was whole and only lacked its name
-        separator_end = size
+        end = size - len(ARRAY_END)  # it was whole and only lacked its name
+    elif is_array:
+        end = _behind_last(file, b",\n", size) - 2  # the comma is written with the next row
     else:
-        separator_end = _behind_last(file, b",\n" if is_array else b"\n", size)
-    row_end = separator_end
-    if is_array and separator_end != size:
-        row_end -= 2  # the comma is written with the next row
-    elif not is_array:
-        row_end -= 1
-    if row_end <= 0:
+        end = _behind_last(file, b"\n", size)
+    if end <= 0:
         return 0, None
-    start = _behind_last(file, b"\n", row_end)
-    row_id = _row_id(_read(file, start, row_end))
-    return (row_end if is_array else separator_end), row_id
+    start = _behind_last(file, b"\n", end if is_array else end - 1)
+    return end, _row_id(_read(file, start, end))
 
 
 def _behind_last(file: BinaryIO, mark: bytes, end: int) -> int:

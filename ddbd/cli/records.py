@@ -13,7 +13,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ddbd.cli.errors import CliError
 
@@ -76,21 +76,25 @@ class Records:
 
     def _renamed(self, number: int, line: bytes) -> bytes:
         try:
-            row = json.loads(line, object_pairs_hook=lambda pairs: pairs)
+            row = json.loads(line, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError):
             raise CliError(f"line {number} is no JSON") from None
-        if not isinstance(row, list) or not all(isinstance(pair, tuple) for pair in row):
+        if not isinstance(row, _Pairs):
             raise CliError(f"line {number} is no object of columns and values")
         pairs = [(self._names.new(name), value) for name, value in row]
         kept = (f"{json.dumps(name, ensure_ascii=False)}:{_written(value)}" for name, value in pairs if name)
         return f"{{{','.join(kept)}}}\n".encode()
 
 
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it was written: also with a key that comes twice, which the node is to refuse."""
+
+
 def _written(value: object) -> str:
-    """JSON again, of what `object_pairs_hook` made lists of pairs of."""
+    """JSON again, of what was read with _Pairs."""
+    if isinstance(value, _Pairs):
+        return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{_written(item)}" for name, item in value) + "}"
     if isinstance(value, list):
-        if value and all(isinstance(item, tuple) for item in value):
-            return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{_written(item)}" for name, item in value) + "}"
         return "[" + ",".join(map(_written, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 

@@ -64,7 +64,10 @@ def search(
     versions: bool,
     local: bool,
 ) -> None:
-    """Print the rows of TABLE whose COLUMN compares with VALUE. Numbers compare as numbers, text by code point."""
+    """Print the rows of TABLE whose COLUMN compares with VALUE.
+
+    Numbers compare as numbers, text by code point; prefix and contains look at text alone.
+    """
     show_rows(frame, wanted(table, (column, op, value), db, columns, versions, local), limit, after)
 
 
@@ -101,7 +104,10 @@ def show_rows(frame: Frame, sought: Wanted, limit: int | None, after: str | None
 @click.option("--local", is_flag=True, help="The node's own copy, also without a leader; it may be older.")
 @db_option
 def get(frame: Frame, table: str, row_id: str, local: bool, db: str | None) -> None:
-    """Print one row of TABLE with its _version, which --if-version of update and delete compares."""
+    """Print one row of TABLE with its _version.
+
+    --if-version of update and delete compares it.
+    """
     found = frame.client.get(table, row_id, db=db, consistency="local" if local else "linearizable")
     if found is None:
         raise CliError(f"table {table} has no row {row_id!r}", NOT_FOUND)
@@ -131,7 +137,10 @@ def insert(frame: Frame, table: str, values: Sequence[str], upsert: bool, key: s
 @click.option("--key", help="An idempotency key of your own, to repeat the call safely.")
 @db_option
 def update(frame: Frame, table: str, row_id: str, values: Sequence[str], if_version: int | None, key: str | None, db: str | None) -> None:
-    """Put values over the row ROW_ID of TABLE; the others stay. Values are written as for insert."""
+    """Put values over the row ROW_ID of TABLE; the others stay.
+
+    Values are written as for insert.
+    """
     written = frame.client.update(table, row_id, assignments(values), if_version=if_version, db=db, key=key)
     show_written(frame, "updated", written)
 
