@@ -109,7 +109,7 @@ class _Import:
         self._client = frame.client_with(Policy(deadline_seconds=max(LOAD_SECONDS, frame.policy.deadline_seconds)))
         self._saved_at = 0.0
         self._memo = None if file == "-" or options["key"] else Memo(self._memo_path())
-        if self._memo is not None and options["fresh"]:
+        if options["fresh"] and self._memo is not None:
             self._memo.forget()
         before = None if self._memo is None else self._memo.read()
         self._goes_on = before is not None
@@ -145,8 +145,7 @@ class _Import:
             self._kept["attempt"] += isinstance(error, Refused)
             self._save()
             self._broke_off(error)
-        if self._memo is not None:
-            self._memo.forget()
+        self._forget()
         self._report(time.monotonic() - begun)
 
     def _send(self, progress: Progress) -> None:
@@ -191,6 +190,15 @@ class _Import:
             self._kept |= {"batches": load.batches, "rows": load.rows, "refused": self._refused, "digest": load.digest, "file": self._file}
             with suppress(OSError):
                 self._memo.write(self._kept)
+
+    def _forget(self) -> None:
+        """A memory of rows that are in would make the next import of this file leave them out. Raises CliError."""
+        if self._memo is not None:
+            try:
+                self._memo.forget()
+            except OSError as error:
+                done = f"{self._load.rows:,} rows are in, and the import is whole, but"
+                raise CliError(f"{done} {self._memo.path} cannot be removed: {error.strerror}; remove it before the next one") from None
 
     def _broke_off(self, error: DdbError | KeyboardInterrupt) -> NoReturn:
         again = "the same command goes on from there"

@@ -271,7 +271,9 @@ class Session:
         cluster.say_who_leads(self._frame, self._client.step_down())
 
     def _transfer(self, said: Sentence) -> None:
-        node_id = said.name.removeprefix("n") if said.name.removeprefix("n") in self.node_ids() else said.name
+        self.refresh()
+        short = said.name.removeprefix("n")  # as the prompt shows it
+        node_id = short if short in self.node_ids() else said.name
         cluster.ask_first(self._frame, f"node {node_id}", not self._asks)
         cluster.say_who_leads(self._frame, self._client.transfer(node_id))
 

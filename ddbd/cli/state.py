@@ -45,5 +45,6 @@ class Memo:
         fresh.replace(self.path)
 
     def forget(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        """Raises OSError."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self.path.unlink()

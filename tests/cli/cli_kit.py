@@ -93,4 +93,4 @@ def run(cluster: Cluster | None, *args: str, input: str | bytes | None = None) -
     result = CliRunner().invoke(main, args, obj=settings, input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Done(result.exit_code, result.stdout, result.stderr)
+    return Done(result.exit_code, result.stdout_bytes.decode(), result.stderr)  # click's own text has other line ends
