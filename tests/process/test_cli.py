@@ -22,6 +22,8 @@ from ddbd.client import Client
 
 DDB = [sys.executable, "-c", "from ddbd.cli import main; main()"]
 SECONDS = 60.0
+SHOWN_SECONDS = 20.0
+LINE_TAKEN = b"\x1b[?2004l"  # the prompt gives the terminal back: the line runs now
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ class Terminal:
         self.pid, self._file = pty.fork()
         if self.pid == 0:
             os.execve(DDB[0], [*DDB, *words], environment)
-        self._shown = b""
+        self.raw = b""
         self._mark = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -142,13 +144,13 @@ class Terminal:
                 data = os.read(self._file, 65536)
             except OSError:
                 return
-            self._shown += data
+            self.raw += data
             for _ in range(data.count(b"\x1b[6n")):
                 os.write(self._file, b"\x1b[1;1R")  # where the cursor is, as a terminal answers
 
     @property
     def shown(self) -> str:
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]", "", self._shown.decode("utf-8", "replace"))
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]", "", self.raw.decode("utf-8", "replace"))
 
     def type(self, text: str) -> None:
         """What is waited for next must come after it."""
@@ -157,7 +159,7 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         try:
-            eventually(lambda: text in self.shown[self._mark :], f"{text!r} on the terminal", SECONDS)
+            eventually(lambda: text in self.shown[self._mark :], f"{text!r} on the terminal", SHOWN_SECONDS)
         except TookTooLong as error:
             raise AssertionError(f"{error.detail}; it shows {self.shown[-1000:]!r}") from error
 
@@ -225,7 +227,7 @@ def test_ctrl_c_gives_up_a_query_and_keeps_the_session(running: LocalCluster, en
         shell.wait_for("DDB0>")
         running.kill("2", "3")
         shell.type(f"insert {TABLE} name=x\r")
-        shell.wait_for("name=x\r\n")
+        eventually(lambda: LINE_TAKEN in shell.raw, "the line runs", SHOWN_SECONDS)
         shell.type("\x03")
         shell.wait_for("given up; a write that was on its way may be done all the same")
         shell.wait_for("DDB0>")
