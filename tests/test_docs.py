@@ -178,11 +178,6 @@ def test_every_path_of_the_repository_that_a_page_names_exists(page: Path) -> No
     assert missing == []
 
 
-def test_the_readme_leads_to_every_page() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert [page.name for page in DOCS.glob("*.md") if f"`docs/{page.name}`" not in readme] == []
-
-
 def names_in_the_code() -> dict[str, set[str]]:
     """By class and by module (`Driver`, `driver`, and `ddbd/replica/driver.py`), over all files of that name: what is defined there."""
     found: dict[str, set[str]] = {}
