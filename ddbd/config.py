@@ -73,6 +73,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_seconds_max: float = 300.0  # the largest ?timeout
     feeds_max: int = 64  # tabs of the console that watch this node; each may hold a snapshot of a megabyte
     scan_seconds: float = 30.0  # the life of a scan's read transaction: 503 when it did not start to answer, else cut
+    backup_idle_seconds: float = 60.0  # a backup whose client takes nothing for so long is cut: its copy takes space on the disk
 
     # Queues inside. Beyond: 503 overloaded, or messages to that peer are dropped (Raft repeats them).
     proposals_open_max: int = 10_000

@@ -53,6 +53,12 @@ class NotHandedOver(Unavailable):
     code = "not_handed_over"
 
 
+class NoRoom(Unavailable):
+    """The disk has no room for a copy of the tables. Nothing was left behind."""
+
+    code = "disk_full"
+
+
 class NotLeader(DdbError):
     """Only the leader answers this call."""
 

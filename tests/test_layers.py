@@ -19,6 +19,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "answers": (),
     "commands": ("ddbd.errors",),
+    "backupfile": ("ddbd.commands", "ddbd.errors"),
     "config": ("ddbd.errors", "ddbd.raft.types"),
     "listen": ("ddbd.errors",),
     "logsink": (),
@@ -30,13 +31,23 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "storage": ("ddbd.raft.types", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "cluster": ("ddbd.raft.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "replica": ("ddbd.raft.*", "ddbd.storage", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors"),
-    "web": ("ddbd.raft.types", "ddbd.storage", "ddbd.answers", "ddbd.commands", "ddbd.config", "ddbd.errors", "ddbd.meter", "ddbd"),
+    "web": (
+        "ddbd.raft.types",
+        "ddbd.storage",
+        "ddbd.answers",
+        "ddbd.commands",
+        "ddbd.config",
+        "ddbd.errors",
+        "ddbd.backupfile",
+        "ddbd.meter",
+        "ddbd",
+    ),
     "watch": (
         *("ddbd.raft.types", "ddbd.cluster.peers", "ddbd.cluster.resource", "ddbd.answers", "ddbd.config", "ddbd.errors"),
         *("ddbd.meter", "ddbd.turns", "ddbd"),
     ),
     "client": ("ddbd.errors",),
-    "cli": ("ddbd.client", "ddbd.errors", "ddbd"),
+    "cli": ("ddbd.client", "ddbd.backupfile", "ddbd.errors", "ddbd"),
     "tap": ("ddbd.*",),
 }
 

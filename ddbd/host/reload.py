@@ -19,7 +19,7 @@ LIVE_LIMITS = frozenset(
     {
         *("body_bytes_max", "row_id_bytes_max", "columns_max", "indexes_max", "batch_rows_max", "json_depth_max"),
         *("head_bytes_max", "head_fields_max", "idempotency_key_chars_max", "connections_max", "head_seconds", "body_seconds"),
-        *("timeout_seconds_max", "proposals_open_max", "proposals_open_bytes_max", "reads_open_max"),
+        *("timeout_seconds_max", "backup_idle_seconds", "proposals_open_max", "proposals_open_bytes_max", "reads_open_max"),
         *("log_tail_entries", "log_tail_bytes", "checkpoint_wal_bytes", "checkpoint_entries"),
     }
 )

@@ -72,6 +72,10 @@ class Replica:
     # What the web room asks.
 
     @property
+    def cluster_id(self) -> str:
+        return self._store.cluster_id()
+
+    @property
     def tables(self) -> Tables:
         """Raises NotReady where these tables must not be read."""
         self.assert_readable()

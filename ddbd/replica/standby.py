@@ -18,6 +18,7 @@ class Standby:
     """Implements the web room's `Backend`."""
 
     leader_id: NodeId | None = None
+    cluster_id = ""
     term = 0
     applied_index = 0
 

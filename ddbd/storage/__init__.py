@@ -110,6 +110,27 @@ class SnapshotFile(NamedTuple):
     digest: bytes
 
 
+class Copy(Protocol):
+    """The tables at one instant, apart from the writes that go on. Close it whatever happens: its file goes then."""
+
+    @property
+    def meta(self) -> SnapshotMeta: ...
+
+    @property
+    def state_hash(self) -> bytes:
+        """The chained hash at meta.index."""
+
+    @property
+    def default_database(self) -> str | None: ...
+
+    def databases(self) -> list[tuple[str, list[TableInfo]]]: ...
+
+    def scan(self, query: Query) -> Scan:
+        """As `Tables.scan`, but one at a time, and without an end to its time."""
+
+    def close(self) -> None: ...
+
+
 class Tables(Protocol):
     """The state machine. Apply is one transaction: effects, idempotency keys, proposal windows, counts, chained hash, applied index."""
 
@@ -166,7 +187,13 @@ class Tables(Protocol):
     def snapshot(self) -> Deferred[SnapshotFile]:
         """A copy at one instant, made beside the writes. The caller removes the file when it is no longer sent.
 
-        Errbacks with Unavailable where the disk has no room for it now.
+        Errbacks with NoRoom where the disk has no room for it now.
+        """
+
+    def copy(self) -> Deferred[Copy]:
+        """For a backup; one at a time, and it takes space on the disk until it is closed. Cancel to give it up.
+
+        Errbacks with Busy while there is another one, with NoRoom where the disk has no room for it now.
         """
 
     def counters(self) -> Counters:
@@ -211,5 +238,7 @@ class Store(Protocol):
 
     def life(self) -> str:
         """Empty for a founder; otherwise the name of the life that this directory began with, as an empty node among others."""
+
+    def cluster_id(self) -> str: ...
 
     def close(self) -> None: ...

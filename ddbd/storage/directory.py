@@ -287,6 +287,9 @@ class DiskStore:
     def life(self) -> str:
         return self._identity.life
 
+    def cluster_id(self) -> str:
+        return self._identity.cluster_id
+
     def close(self) -> None:
         self._threads.close()
         self.tables.close()

@@ -24,7 +24,7 @@ import apsw
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ddbd.errors import Corrupt, StorageFailed, Unavailable
+from ddbd.errors import Corrupt, NoRoom, StorageFailed
 from ddbd.raft.types import Membership, SnapshotMeta
 from ddbd.storage import SnapshotFile
 from ddbd.storage.backend import Progress
@@ -169,7 +169,17 @@ def _count_frames(connection: apsw.Connection) -> int:
 def make_snapshot(source: str, target: str, token: str, reserve_bytes: int = 0) -> SnapshotFile:
     """Blocks for as long as it takes: called in a thread. The file is not synced: after a crash it is made anew.
 
-    Raises Unavailable, and leaves nothing behind, where the disk has no room for it above the reserve: that is no reason to stop.
+    Raises NoRoom as `make_copy` does.
+    """
+    make_copy(source, target, reserve_bytes)
+    meta = read_meta(target)
+    return SnapshotFile(meta, token, target, os.path.getsize(target), file_digest(target))
+
+
+def make_copy(source: str, target: str, reserve_bytes: int = 0) -> None:
+    """The tables at one instant, in a file that needs no other one beside it. Blocks: called in a thread.
+
+    Raises NoRoom, and leaves nothing behind, where the disk has no room for it above the reserve: that is no reason to stop.
     """
     with fatal(source):
         connection = connect(source)
@@ -178,15 +188,13 @@ def make_snapshot(source: str, target: str, token: str, reserve_bytes: int = 0) 
             _copy(connection, target)
         finally:
             connection.close()
-    meta = read_meta(target)
-    return SnapshotFile(meta, token, target, os.path.getsize(target), file_digest(target))
 
 
 def _assert_room(source: apsw.Connection, target: str, reserve_bytes: int) -> None:
     size_bytes = source.pragma("page_count") * source.pragma("page_size")
     room = free_bytes(Path(target).parent) - reserve_bytes
     if size_bytes > room:
-        raise Unavailable(f"{target}: a copy of the tables takes {size_bytes} bytes, {max(0, room)} are free above the reserve; make room")
+        raise NoRoom(f"{target}: a copy of the tables takes {size_bytes} bytes, {max(0, room)} are free above the reserve; make room")
 
 
 def _copy(source: apsw.Connection, target: str) -> None:
@@ -203,7 +211,7 @@ def _copy(source: apsw.Connection, target: str) -> None:
         Path(target).unlink(missing_ok=True)
         # The source is only read, so what cannot be written is the copy.
         if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE:
-            raise Unavailable(f"{target}: the copy of the tables cannot be written: {error}; make room") from error
+            raise NoRoom(f"{target}: the copy of the tables cannot be written: {error}; make room") from error
         raise
 
 

@@ -196,6 +196,9 @@ class MemoryStore:
     def life(self) -> str:
         return self._life
 
+    def cluster_id(self) -> str:
+        return "memory"
+
     def crash(self, log: Any = None) -> MemoryStore:
         """The store as a restart finds it; `log` where the caller's log is not a `MemoryLog`."""
         left = log if log is not None else self.log.crash()

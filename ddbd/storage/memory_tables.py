@@ -6,22 +6,25 @@ A snapshot is bytes in `files`, a dict that stands for the folder; the simulator
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, fail, succeed
 
 from ddbd.answers import Counters
 from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
-from ddbd.errors import Corrupt, ScanTimedOut
+from ddbd.errors import Busy, Corrupt, ScanTimedOut
 from ddbd.raft.types import Entry, Membership, SnapshotMeta
-from ddbd.storage import Query, SnapshotFile, TableInfo
+from ddbd.storage import Copy, Query, Scan, SnapshotFile, TableInfo
 from ddbd.storage.backend import YOUNG, Kept, Progress
 from ddbd.storage.catalogue import Catalogue, Database, Table
+from ddbd.storage.copies import COPY_BUSY
 from ddbd.storage.machine import HASH_FORMAT, Machine
 from ddbd.storage.maintenance import DIGEST_BYTES, meta_of
 from ddbd.storage.scan import Plan, check_limit
@@ -213,6 +216,7 @@ class MemoryTables:
         self._backend = MemoryBackend(image)
         self._machine = Machine(self._backend, limits, founders)
         self._snapshots = 0
+        self._copy: MemoryCopy | None = None
 
     @property
     def applied_index(self) -> int:
@@ -282,6 +286,15 @@ class MemoryTables:
         digest = blake2b(image, digest_size=DIGEST_BYTES).digest()
         return succeed(SnapshotFile(meta_of(self._backend.progress), token, path, len(image), digest))
 
+    def copy(self) -> Deferred[Copy]:
+        if self._copy is not None:
+            return fail(Busy(COPY_BUSY))
+        self._copy = MemoryCopy(self._limits, self._clock, self._backend.image(), self._copy_closed)
+        return succeed(self._copy)
+
+    def _copy_closed(self) -> None:
+        self._copy = None
+
     def counters(self) -> Counters:
         return {
             "idempotency_keys": self._machine.keys,
@@ -297,6 +310,30 @@ class MemoryTables:
 
     def close(self) -> None:
         pass
+
+
+class MemoryCopy:
+    """`storage.Copy`: tables of their own, to which nothing is applied."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float], image: bytes, closed: Callable[[], None]) -> None:
+        progress = msgspec.msgpack.decode(image, type=Image).progress
+        self.meta = meta_of(progress)
+        self.state_hash = progress.state_hash
+        self._tables = MemoryTables(replace(limits, scan_seconds=math.inf), clock, image=image)
+        self._closed = closed
+
+    @property
+    def default_database(self) -> str | None:
+        return self._tables.default_database
+
+    def databases(self) -> list[tuple[str, list[TableInfo]]]:
+        return self._tables.databases()
+
+    def scan(self, query: Query) -> Scan:
+        return self._tables.scan(query)
+
+    def close(self) -> None:
+        self._closed()
 
 
 def image_meta(image: bytes) -> SnapshotMeta:

@@ -86,6 +86,19 @@ def read_progress(connection: apsw.Connection) -> Progress:
         raise Corrupt(f"the tables' progress cannot be read: {error}") from error
 
 
+def read_catalogue(connection: apsw.Connection, progress: Progress) -> Catalogue:
+    databases: list[Any] = connection.execute("SELECT id, name FROM _databases ORDER BY id").fetchall()
+    tables: list[Any] = connection.execute("SELECT id, db, name, columns, row_count FROM _tables ORDER BY id").fetchall()
+    catalogue = Catalogue()
+    by_id = {id_: Database(id_, name) for id_, name in databases}
+    for database in by_id.values():
+        catalogue.add_database(database)
+    for id_, db, name, columns, row_count in tables:
+        by_id[db].tables[name.lower()] = Table(id_, db, name, columns_from_bytes(columns), row_count)
+    catalogue.default = by_id.get(progress.default_id)
+    return catalogue
+
+
 class SqliteBackend:
     """`backend.Backend` on one connection. Errors of SQLite pass through `guarded`."""
 
@@ -121,16 +134,8 @@ class SqliteBackend:
     def load(self) -> tuple[Progress, Catalogue, dict[str, Window]]:
         with fatal(self.path):
             progress = read_progress(self.connection)
-            databases: list[Any] = self.connection.execute("SELECT id, name FROM _databases ORDER BY id").fetchall()
-            tables: list[Any] = self.connection.execute("SELECT id, db, name, columns, row_count FROM _tables ORDER BY id").fetchall()
             windows: list[Any] = self.connection.execute("SELECT origin, data FROM _windows").fetchall()
-        catalogue = Catalogue()
-        by_id = {id_: Database(id_, name) for id_, name in databases}
-        for database in by_id.values():
-            catalogue.add_database(database)
-        for id_, db, name, columns, row_count in tables:
-            by_id[db].tables[name.lower()] = Table(id_, db, name, columns_from_bytes(columns), row_count)
-        catalogue.default = by_id.get(progress.default_id)
+            catalogue = read_catalogue(self.connection, progress)
         return progress, catalogue, {origin: Window.from_bytes(data) for origin, data in windows}
 
     def begin(self) -> None:

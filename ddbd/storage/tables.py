@@ -19,7 +19,8 @@ from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Busy, Fatal, NotReady, StorageFailed
 from ddbd.raft.types import Entry, Membership
-from ddbd.storage import Query, SnapshotFile, TableInfo
+from ddbd.storage import Copy, Query, SnapshotFile, TableInfo
+from ddbd.storage.copies import Copies
 from ddbd.storage.machine import HASH_FORMAT, Machine
 from ddbd.storage.maintenance import Checkpoints, make_snapshot
 from ddbd.storage.scan import Plan, SqliteScan, check_limit
@@ -57,6 +58,7 @@ class SqliteTables:
         self._long_scans: set[SqliteScan] = set()  # those of more than one slice
         self._checkpoint_threads = threads("checkpoint")
         self._snapshot_threads = threads("snapshot")
+        self._copies = Copies(path, outgoing, limits.disk_reserve_bytes, clock, threads("backup"))
         self._snapshots = 0
         self._checkpoints = Checkpoints(path, self._backend.connection, self._checkpoint_threads, self._machine.place)
 
@@ -196,6 +198,11 @@ class SqliteTables:
         target = f"{self._outgoing}/{token}.db"
         return self._snapshot_threads.defer(lambda: make_snapshot(self.path, target, token, self._limits.disk_reserve_bytes))
 
+    def copy(self) -> Deferred[Copy]:
+        """See `storage.Tables`."""
+        self._check()
+        return self._copies.make()
+
     def counters(self) -> Counters:
         return {
             "idempotency_keys": self._machine.keys,
@@ -213,6 +220,7 @@ class SqliteTables:
         self._checkpoints.closed = True
         self._checkpoint_threads.close()
         self._snapshot_threads.close()
+        self._copies.close()
         for scan in list(self._scans):
             scan.close()
         for connection in self._idle:

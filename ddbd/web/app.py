@@ -24,6 +24,7 @@ from ddbd.config import Limits
 from ddbd.errors import DdbError, Fatal, NotLeader, Refused
 from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
+from ddbd.web.backup import backup
 from ddbd.web.canonical import decode_object, quoted
 from ddbd.web.door import load_type
 from ddbd.web.drive import drive
@@ -110,18 +111,27 @@ def writing(handler: Callable[[Api, Any], Deferred[Any]]) -> Callable[[Api, Any]
 
 
 class Api:
-    """`entropy(n)` gives n random bytes, for the ids of errors."""
+    """`entropy(n)` gives n random bytes, for the ids of errors; `now` is the wall clock, and dates backups."""
 
     app = Klein()
     app.url_map.merge_slashes = False  # it would redirect, to whatever host the client named
     log = Logger()
 
-    def __init__(self, backend: Backend, clock: IReactorTime, ids: RowIds, entropy: Callable[[int], bytes], watch: Watch) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        clock: IReactorTime,
+        ids: RowIds,
+        entropy: Callable[[int], bytes],
+        now: Callable[[], float],
+        watch: Watch,
+    ) -> None:
         self.backend = backend
         self.watch = watch
         self._entropy = entropy
         self._clock = clock
         self._ids = ids
+        self._now = now
         self.reconfigure(backend.config.limits)
         self._common_term = -1
         self._common = common(backend.node_id, 0)
@@ -212,6 +222,13 @@ class Api:
     @answering
     async def search(self, request: Any) -> Reply:
         return await reads.read(self.backend, self._clock, reads.search_read(request, self._limits))
+
+    # All of it.
+
+    @app.route("/backup", methods=["GET"])
+    @answering
+    async def backup(self, request: Any) -> Reply:
+        return await backup(self.backend, self._clock, self._now(), request.uri.partition(b"?")[2])
 
     # The nodes.
 

@@ -25,6 +25,9 @@ class Backend(Protocol):
     config: Config
 
     @property
+    def cluster_id(self) -> str: ...
+
+    @property
     def tables(self) -> Tables:
         """Another object once a snapshot is installed: read it anew for each use. Raises NotReady where it must not be read."""
 

@@ -38,13 +38,14 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 ROWS = "rows"  # an answer in one of the formats of a read
 TEXT = "text"  # an answer that is plain text
+LINES = "lines"  # an answer of lines of JSON
 
 
 class Call(NamedTuple):
     tag: str
     summary: str
     codes: frozenset[str]
-    answers: tuple[Any, ...]  # types of `answers`; ROWS, TEXT, or dict for any object
+    answers: tuple[Any, ...]  # types of `answers`; ROWS, TEXT, LINES, or dict for any object
     about: str = ""
     bodies: tuple[Body, ...] = ()
     load_types: tuple[str, ...] = ()  # content types of a streaming load that it takes as well
@@ -134,6 +135,13 @@ CALLS: dict[str, Call] = {
         bodies=(shape.DROP_DATABASE,),
         parameters=parameters.WRITE,
         is_keyed=True,
+    ),
+    "backup": Call(
+        *("backups", "All databases, or one, as they are at one instant", DOOR | QUERY | WAIT | NAMED_DB | {"disk_full", "scan_timed_out"}),
+        (LINES,),
+        "Lines of JSON. The last one holds a checksum of all before it: a file without it is not whole.",
+        parameters=parameters.BACKUP,
+        headers=("Ddb-Staleness-Ms", "Ddb-Backup-Lines"),
     ),
     "step_down": Call(
         *("the nodes", "Have the master hand leadership to the fittest other node", HAND_OVER),

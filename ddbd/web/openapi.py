@@ -15,7 +15,7 @@ from klein import Klein
 
 import ddbd
 from ddbd.config import Config, Limits
-from ddbd.web.calls import CALLS, EXAMPLES, ROWS, TEXT, Call
+from ddbd.web.calls import CALLS, EXAMPLES, LINES, ROWS, TEXT, Call
 from ddbd.web.formats import MEDIA_TYPES
 from ddbd.web.kinds import Body, Field, Schema
 from ddbd.web.problems import CONTENT_TYPE, PROBLEM_MORE, STATUSES
@@ -37,6 +37,7 @@ HEADERS: dict[str, tuple[str, Schema]] = {
     ),
     "Ddb-Staleness-Ms": ("with consistency=local: how old the rows can be at most", {"type": "string", "pattern": "^([0-9]+|unknown)$"}),
     "Link": ('where more rows follow: the next page, as rel="next"', {"type": "string", "pattern": '^<.+>; rel="next"$'}),
+    "Ddb-Backup-Lines": ("how many lines the backup has", {"type": "integer", "minimum": 3}),
     "ETag": ("of a row: its version", _TAG),
     "Location": ("the same call at the master", {"type": "string", "format": "uri"}),
     "Retry-After": ("seconds", _INTEGER),
@@ -180,6 +181,8 @@ class _Maker:
             text = {"schema": {"type": "string"}}
             rows = {"schema": {"$ref": _TEMPLATE.format(name="Rows")}, "example": EXAMPLES[ROWS]}
             return {media_type: rows if media_type == "application/json" else text for media_type in MEDIA_TYPES}
+        if LINES in call.answers:
+            return {"application/x-ndjson": {"schema": {"type": "string"}}}
         if TEXT in call.answers:
             return {"text/plain": {"schema": {"type": "string"}}}
         if dict in call.answers:

@@ -95,6 +95,11 @@ SEARCH: Table = {
     "op": Field(_one_of(OPS), "how it is compared with value", default="eq"),
     "value": Field(TEXT, "a text; numbers, booleans and null are met by their JSON text", required=True),
 }
+BACKUP: Table = {
+    "db": Field(A_NAME, "this database alone"),
+    "consistency": _READ["consistency"],
+    "timeout": WAIT,
+}
 TIMELINE: Table = {"limit": Field(_integer(1), "events at most, the newest")}
 
 

@@ -21,6 +21,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "bad_request": (400, "Malformed request"),
     "invalid_json": (400, "Invalid JSON"),
     "invalid_csv": (400, "Invalid CSV"),
+    "invalid_backup": (400, "Invalid backup"),
     "invalid_name": (400, "Invalid name"),
     "invalid_value": (400, "Invalid value"),
     "missing_field": (400, "Missing field"),

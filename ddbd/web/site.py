@@ -165,7 +165,7 @@ def make_resource(
     watch: Watch | None = None,
 ) -> tuple[Root, Api]:
     """The resource for any channel."""
-    api = Api(backend, clock, RowIds(now, entropy), entropy, watch or unwatched())
+    api = Api(backend, clock, RowIds(now, entropy), entropy, now, watch or unwatched())
     return Root(api.app.resource(), mounted or {}), api
 
 

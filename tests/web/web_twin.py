@@ -32,6 +32,7 @@ class Twin:
         self.config = config
         self.node_id = node_id
         self.leader_id = leader_id
+        self.cluster_id = "c0ffee"
         self.term = 3
         self._tables: Any = MemoryTables(config.limits, clock.seconds)
         self.commands: list[AnyCommand] = []

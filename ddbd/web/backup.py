@@ -1,0 +1,115 @@
+"""A backup on its way to a client: the copy of the tables is made first, then written line by line with flat memory.
+
+One slice is written in a turn of the reactor, and none while the client does not read. One that takes nothing for `backup_idle_seconds`
+is cut, because the copy takes space on this node's disk as long as it is read. What breaks off ends without its last chunk, and without
+its last line (see `ddbd.backupfile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from ddbd.backupfile import FORMAT, Header, Writer
+from ddbd.errors import Refused
+from ddbd.storage import Copy, Query, TableInfo
+from ddbd.web.backend import Backend
+from ddbd.web.pace import Pace
+from ddbd.web.parameters import BACKUP, Parameters
+from ddbd.web.reply import Reply
+
+CONTENT_TYPE = b"application/x-ndjson"
+
+Databases = list[tuple[str, list[TableInfo]]]
+
+
+class BackupStream:
+    """`reply.Stream`."""
+
+    def __init__(self, copy: Copy, databases: Databases, header: Header, clock: IReactorTime, idle_seconds: float) -> None:
+        self._copy = copy
+        self._databases = databases
+        self._header = header
+        self._pace = Pace(clock, idle_seconds)
+
+    async def write_to(self, request: Any) -> None:
+        request.registerProducer(self._pace, True)
+        for piece in self._pieces():
+            request.write(piece)
+            await self._pace.turn()
+        request.unregisterProducer()
+
+    def _pieces(self) -> Iterator[bytes]:
+        writer = Writer()
+        yield writer.header(self._header)
+        for name, tables in self._databases:
+            yield writer.database(name)
+            for table in tables:
+                yield writer.table(table.name, table.columns, table.row_count)
+                for rows in self._copy.scan(Query(name, table.name)):
+                    yield writer.rows(rows)
+            yield writer.database_end()
+        yield writer.end()
+
+    def close(self) -> None:
+        self._pace.close()
+        self._copy.close()
+
+
+async def backup(backend: Backend, clock: IReactorTime, wall_seconds: float, query: bytes) -> Reply:
+    """Raises Refused, and whatever the wait or the copy do."""
+    limits = backend.config.limits
+    parameters = Parameters(query, BACKUP, limits)
+    db = parameters.get("db")
+    headers: list[tuple[bytes, bytes]] = []
+    if parameters.get("consistency") == "local":
+        staleness = backend.staleness_ms()
+        headers.append((b"Ddb-Staleness-Ms", b"unknown" if staleness is None else b"%d" % staleness))
+    else:
+        await backend.read_barrier(parameters.timeout_seconds)
+    copy = await backend.tables.copy()
+    try:
+        databases = _wanted(copy, db)
+        header = _header(backend, copy, databases, db, wall_seconds)
+    except BaseException:
+        copy.close()
+        raise
+    name = f"ddbd-{databases[0][0] if db is not None else 'all'}-{header.index}.backup"
+    headers += [
+        (b"Content-Disposition", b'attachment; filename="%s"' % name.encode("ascii")),
+        (b"Ddb-Backup-Lines", b"%d" % header.lines),
+    ]
+    stream = BackupStream(copy, databases, header, clock, limits.backup_idle_seconds)
+    return Reply(200, b"", CONTENT_TYPE, tuple(headers), stream, header.index)
+
+
+def _wanted(copy: Copy, db: str | None) -> Databases:
+    """Raises Refused."""
+    databases = copy.databases()
+    if db is None:
+        return databases
+    found = [(name, tables) for name, tables in databases if name.lower() == db.lower()]
+    if not found:
+        raise Refused("database_not_found", f"there is no database {db}; GET /status lists those that there are")
+    return found
+
+
+def _header(backend: Backend, copy: Copy, databases: Databases, db: str | None, wall_seconds: float) -> Header:
+    tables = [table for _, tables in databases for table in tables]
+    return Header(
+        format=FORMAT,
+        cluster_id=backend.cluster_id,
+        node_id=backend.node_id,
+        index=copy.meta.index,
+        term=copy.meta.term,
+        state_hash=copy.state_hash.hex(),
+        made_at=datetime.fromtimestamp(wall_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        default_database=copy.default_database,
+        databases=len(databases),
+        tables=len(tables),
+        rows=sum(table.row_count for table in tables),
+        db=None if db is None else databases[0][0],
+    )
