@@ -55,7 +55,16 @@ class Loaded(TypedDict):
 Handed = TypedDict("Handed", {"status": Literal["ok"], "from": str, "to": str, "term": int})
 """Leadership: who had it, who has it, and in which term."""
 
-Written = DatabaseMade | DatabaseDropped | TableMade | TableDeleted | RowWritten | RowsWritten
+
+class DatabasesSwitched(TypedDict):
+    """Of the command at the end of a restore."""
+
+    status: Literal["ok"]
+    databases: list[str]
+    index: int
+
+
+Written = DatabasesSwitched | DatabaseMade | DatabaseDropped | TableMade | TableDeleted | RowWritten | RowsWritten
 
 
 class Pong(TypedDict):
@@ -162,6 +171,20 @@ class StandbyStatus(ClusterStatus):
     """Before the node is part of a cluster."""
 
     waiting: str  # for what
+
+
+class RestoredDatabase(TypedDict):
+    db: str
+    source: str  # its name in the backup
+    tables: int
+    rows: int
+    content: str  # the hash of its content, that of the backup
+
+
+class Restored(TypedDict):
+    status: Literal["ok"]
+    databases: list[RestoredDatabase]
+    index: int
 
 
 class Happened(TypedDict):

@@ -17,7 +17,7 @@ Nothing in it makes a cluster the old one: no votes, no log, no members, no idem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -82,11 +82,12 @@ class _End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Row(NamedTuple):
-    """`values` in the order of the columns."""
+    """`values` in the order of the columns; `size_bytes` of its line."""
 
     row_id: str
     values: list[Value]
     version: int
+    size_bytes: int
 
 
 Item = Header | DatabaseBegins | TableBegins | Row | DatabaseEnds
@@ -156,7 +157,9 @@ class Reader:
     Every call raises Refused("invalid_backup") for what is no whole, undamaged backup. Shape and sums are checked, the values are not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Callable[[bytes], Any] = _decode) -> None:
+        """`decode` reads a row's line; it may refuse more than what is no JSON."""
+        self._decode = decode
         self._rest = b""
         self._sum = sha256()
         self._bytes = 0
@@ -219,14 +222,14 @@ class Reader:
         return header
 
     def _row(self, line: bytes) -> Row:
-        values = _decode(line)
+        values = self._decode(line)
         if type(values) is not list or len(values) != self._columns + 2 or type(values[0]) is not str or type(values[-1]) is not int:
             raise _bad(f"line {self._lines + 1} is no row of {self._columns} columns")
         assert self._content is not None, "rows outside of a database"
         self._content.rows([values])
         self._left -= 1
         self._counts[2] += 1
-        return Row(values[0], values[1:-1], values[-1])
+        return Row(values[0], values[1:-1], values[-1], len(line))
 
     def _begin_database(self, line: bytes) -> DatabaseBegins:
         item = msgspec.json.decode(line, type=DatabaseBegins)

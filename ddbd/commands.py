@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-FORMAT = 1  # of proposals in the log; a node refuses a log with a higher one
+FORMAT = 2  # of proposals in the log; a node refuses a log with a higher one. 2: the commands of a restore
 
 Value = Any  # str | int | float | bool | None | list[Value] | dict[str, Value]
 Row = dict[str, Value]
@@ -52,6 +52,24 @@ class DropDatabase(Command, frozen=True, array_like=True, tag="drop_database"):
     name: str
 
 
+class StageDatabase(Command, frozen=True, array_like=True, tag="stage_database"):
+    """Creates a database for a restore, unless it is there. The default database stays what it was. (Format 2.)"""
+
+    name: str
+
+
+class SwitchDatabases(Command, frozen=True, array_like=True, tag="switch_databases"):
+    """Gives databases other names, all in one step: a restore's last one. (Format 2.)
+
+    A database that has the name is dropped with `replace`, else the command is refused. Where it was the default, the one in its place is.
+    `default` names the one that becomes it where there is none.
+    """
+
+    pairs: tuple[tuple[str, str], ...]  # (name now, name then)
+    replace: bool = False
+    default: str | None = None
+
+
 class CreateTable(Command, frozen=True, array_like=True, tag="create_table"):
     db: str | None
     table: str
@@ -88,7 +106,9 @@ class Delete(Command, frozen=True, array_like=True, tag="delete"):
     if_version: int | None = None
 
 
-AnyCommand = Register | InitDatabase | DropDatabase | CreateTable | DeleteTable | Insert | Update | Delete
+AnyCommand = Register | InitDatabase | DropDatabase | CreateTable | DeleteTable | Insert | Update | Delete | StageDatabase | SwitchDatabases
+
+_FORMATS: dict[type, int] = {StageDatabase: 2, SwitchDatabases: 2}
 
 FREES_SPACE = (DropDatabase, DeleteTable, Delete, Register)  # what goes on when the disk is nearly full
 
@@ -134,6 +154,11 @@ class Applied(NamedTuple):
 _encoder = msgspec.msgpack.Encoder()
 _proposal_decoder = msgspec.msgpack.Decoder(Proposal)
 _answer_decoder = msgspec.msgpack.Decoder(Answer)
+
+
+def format_of(command: AnyCommand) -> int:
+    """The lowest format that has this command: every member must read it before it is proposed."""
+    return _FORMATS.get(type(command), 1)
 
 
 def encode_proposal(proposal: Proposal) -> bytes:

@@ -7,7 +7,7 @@ from typing import Literal
 from twisted.internet.defer import Deferred, fail, succeed
 
 from ddbd.answers import Address, ClusterStatus, Handed, NodeStatus
-from ddbd.commands import Answer, AnyCommand
+from ddbd.commands import Answer, AnyCommand, format_of
 from ddbd.config import Config
 from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
 from ddbd.raft.messages import Message
@@ -117,6 +117,7 @@ class Replica:
         try:
             self._assert_running()
             driver.accepts(command)
+            self._assert_read_by_all(command)
             answer = driver.proposals.add(command, key, fingerprint, self._deadline(timeout_seconds))
         except DdbError as error:
             return fail(error)
@@ -124,6 +125,13 @@ class Replica:
         if driver.proposals.held_count >= HURRY_COUNT:
             driver.hurry()
         return answer
+
+    def _assert_read_by_all(self, command: AnyCommand) -> None:
+        """An entry that a member cannot read stops its replica. Raises NotReady."""
+        needed = format_of(command)
+        for node_id in self._driver.core.membership.nodes if needed > 1 else ():
+            if self._store.tables.format_of(node_id) < needed:
+                raise NotReady(f"node {node_id} runs an older version, or has not registered yet; try again when all nodes run this one")
 
     def read_barrier(self, timeout_seconds: float) -> Deferred[None]:
         """See `web.backend`."""

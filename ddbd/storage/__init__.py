@@ -178,6 +178,9 @@ class Tables(Protocol):
     def registered(self, origin: str) -> tuple[int, int] | None:
         """(boot, nonce) of the origin's last registration."""
 
+    def format_of(self, origin: str) -> int:
+        """The highest format of commands that the origin reads, by its last registration; 0 before the first one."""
+
     def state_hash(self, index: int) -> bytes | None:
         """The chained hash after the entry at index, for recent ones; None when it is not (or no longer) known."""
 

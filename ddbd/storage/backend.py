@@ -59,6 +59,9 @@ class Backend(Protocol):
     def drop_database(self, database: Database) -> None:
         """Its tables were dropped before."""
 
+    def rename_database(self, database: Database) -> None:
+        """It has the new name already."""
+
     def create_table(self, table: Table) -> None: ...
 
     def drop_table(self, table: Table) -> None: ...

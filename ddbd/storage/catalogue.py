@@ -100,6 +100,10 @@ def unknown_column(table: Table, name: str) -> Refused:
     return Refused("unknown_column", f"table {table.name} has no column {shown!a}; its columns are {names}")
 
 
+def database_exists(name: str) -> Refused:
+    return Refused("database_exists", f"there is a database {name} already; replace it, or restore under another name")
+
+
 def _kind(value: Value) -> str:
     names = {bool: "a boolean", int: "an integer", float: "a real", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), f"a {type(value).__name__}")
@@ -139,6 +143,11 @@ class Catalogue:
         del self.databases[database.name.lower()]
         if self.default is database:
             self.default = None
+
+    def rename_database(self, database: Database, name: str) -> None:
+        """It keeps its place in the order of creation."""
+        old, database.name = database.name.lower(), name
+        self.databases = {name.lower() if key == old else key: each for key, each in self.databases.items()}
 
     def database(self, name: str | None) -> Database:
         """Raises Refused: no_database, database_not_found."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ddbd.answers import DatabaseMade, RowsWritten, RowWritten, TableMade, Written
+from ddbd.answers import DatabaseMade, DatabasesSwitched, RowsWritten, RowWritten, TableMade, Written
 from ddbd.commands import (
     AnyCommand,
     CreateTable,
@@ -18,12 +18,14 @@ from ddbd.commands import (
     DropDatabase,
     InitDatabase,
     Insert,
+    StageDatabase,
+    SwitchDatabases,
     Update,
 )
 from ddbd.config import Limits
 from ddbd.errors import Refused
 from ddbd.storage.backend import Backend
-from ddbd.storage.catalogue import Catalogue, Database, Table, check_columns, check_name
+from ddbd.storage.catalogue import Catalogue, Database, Table, check_columns, check_name, database_exists
 from ddbd.storage.values import StoredRow, load, row_bytes
 
 Outcome = tuple[Written, tuple[Any, ...]]
@@ -43,6 +45,8 @@ class Effects:
             DropDatabase: self._drop_database,
             CreateTable: self._create_table,
             DeleteTable: self._delete_table,
+            StageDatabase: self._stage_database,
+            SwitchDatabases: self._switch_databases,
         }
 
     def run(self, command: AnyCommand, index: int) -> Outcome:
@@ -52,24 +56,67 @@ class Effects:
     # Databases and tables.
 
     def _init_database(self, command: InitDatabase, index: int) -> Outcome:
-        check_name("database", command.name)
-        database = self._catalogue.databases.get(command.name.lower())
-        created = database is None
-        if database is None:
-            database = Database(index, command.name)
-            self._catalogue.add_database(database)
-            self._backend.create_database(database)
+        database, created = self._database(command.name, index)
         self._catalogue.default = database
         body: DatabaseMade = {"status": "ok", "db": database.name, "created": created}
         return body, ("init_database", database.id, database.name)
 
+    def _stage_database(self, command: StageDatabase, index: int) -> Outcome:
+        database, created = self._database(command.name, index)
+        body: DatabaseMade = {"status": "ok", "db": database.name, "created": created}
+        return body, ("stage_database", database.id, database.name)
+
+    def _database(self, name: str, index: int) -> tuple[Database, bool]:
+        """The one of this name, and whether it was made for it. Raises Refused."""
+        check_name("database", name)
+        database = self._catalogue.databases.get(name.lower())
+        if database is not None:
+            return database, False
+        database = Database(index, name)
+        self._catalogue.add_database(database)
+        self._backend.create_database(database)
+        return database, True
+
     def _drop_database(self, command: DropDatabase, index: int) -> Outcome:
         database = self._catalogue.database(command.name)
+        self._drop(database)
+        return {"status": "ok", "db": database.name}, ("drop_database", database.id)
+
+    def _drop(self, database: Database) -> None:
         for table in database.tables.values():
             self._forget(table)
         self._backend.drop_database(database)
         self._catalogue.drop_database(database)
-        return {"status": "ok", "db": database.name}, ("drop_database", database.id)
+
+    def _switch_databases(self, command: SwitchDatabases, index: int) -> Outcome:
+        switches = self._checked_switches(command)
+        for database, name, replaced in switches:
+            was_default = replaced is not None and replaced is self._catalogue.default
+            if replaced is not None:
+                self._drop(replaced)
+            self._catalogue.rename_database(database, name)
+            self._backend.rename_database(database)
+            is_named = command.default is not None and command.default.lower() == name.lower()
+            if was_default or (is_named and self._catalogue.default is None):
+                self._catalogue.default = database
+        effect = [(database.id, name, 0 if replaced is None else replaced.id) for database, name, replaced in switches]
+        default = self._catalogue.default
+        body: DatabasesSwitched = {"status": "ok", "databases": [name for _, name, _ in switches], "index": index}
+        return body, ("switch_databases", effect, 0 if default is None else default.id)
+
+    def _checked_switches(self, command: SwitchDatabases) -> list[tuple[Database, str, Database | None]]:
+        """(which one, its new name, the one that has that name now). Raises Refused."""
+        names = [name.lower() for pair in command.pairs for name in pair]
+        if not names or len(set(names)) < len(names):
+            raise Refused("invalid_value", "databases are given other names: at least one, and each name once")
+        switches = []
+        for old, name in command.pairs:
+            check_name("database", name)
+            replaced = self._catalogue.databases.get(name.lower())
+            if replaced is not None and not command.replace:
+                raise database_exists(replaced.name)
+            switches.append((self._catalogue.database(old), name, replaced))
+        return switches
 
     def _create_table(self, command: CreateTable, index: int) -> Outcome:
         database = self._catalogue.database(command.db)

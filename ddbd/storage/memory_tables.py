@@ -98,6 +98,9 @@ class MemoryBackend:
     def drop_database(self, database: Database) -> None:
         pass
 
+    def rename_database(self, database: Database) -> None:
+        pass
+
     def create_table(self, table: Table) -> None:
         self.rows[table.id] = {}
 
@@ -269,6 +272,10 @@ class MemoryTables:
     def registered(self, origin: str) -> tuple[int, int] | None:
         window = self._machine.windows.get(origin)
         return None if window is None else (window.boot, window.nonce)
+
+    def format_of(self, origin: str) -> int:
+        window = self._machine.windows.get(origin)
+        return 0 if window is None else window.formats
 
     def state_hash(self, index: int) -> bytes | None:
         return self._machine.state_hash(index)

@@ -175,6 +175,9 @@ class SqliteBackend:
     def drop_database(self, database: Database) -> None:
         self._execute("DELETE FROM _databases WHERE id = ?", (database.id,))
 
+    def rename_database(self, database: Database) -> None:
+        self._execute("UPDATE _databases SET name = ? WHERE id = ?", (database.name, database.id))
+
     def create_table(self, table: Table) -> None:
         sql = Statements.of(table)
         columns = ", ".join(["row_id TEXT PRIMARY KEY NOT NULL", "_version INTEGER NOT NULL", *sql.columns])

@@ -179,6 +179,10 @@ class SqliteTables:
         window = self._machine.windows.get(origin)
         return None if window is None else (window.boot, window.nonce)
 
+    def format_of(self, origin: str) -> int:
+        window = self._machine.windows.get(origin)
+        return 0 if window is None else window.formats
+
     def state_hash(self, index: int) -> bytes | None:
         return self._machine.state_hash(index)
 

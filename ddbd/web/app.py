@@ -37,6 +37,7 @@ from ddbd.web.parameters import AT_MASTER, LOAD, TIMELINE, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
 from ddbd.web.request_ids import NAME, id_of
+from ddbd.web.restore import restore
 from ddbd.web.watching import METRICS_TYPE, Watch
 
 NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or application/x-ndjson"  # curl sends another unless told
@@ -229,6 +230,11 @@ class Api:
     @answering
     async def backup(self, request: Any) -> Reply:
         return await backup(self.backend, self._clock, self._now(), request.uri.partition(b"?")[2])
+
+    @app.route("/restore", methods=["POST"])
+    @answering
+    async def restore(self, request: Any) -> Reply:
+        return json_reply(await restore(self.backend, self._clock, request))
 
     # The nodes.
 

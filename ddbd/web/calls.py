@@ -143,6 +143,19 @@ CALLS: dict[str, Call] = {
         parameters=parameters.BACKUP,
         headers=("Ddb-Staleness-Ms", "Ddb-Backup-Lines"),
     ),
+    "restore": Call(
+        *(
+            "backups",
+            "Take a backup back, all of it or nothing",
+            WRITE - {"idempotency_mismatch", "idempotency_full"}
+            | DB
+            | {"database_exists", "table_exists", "content_mismatch", "invalid_backup", "unknown_column", "table_not_found", "disk_full"},
+        ),
+        (answers.Restored,),
+        "The body is a backup, of any length and content type. The same one again goes on where the last attempt broke off.",
+        parameters=parameters.RESTORE,
+        load_types=("application/x-ndjson",),
+    ),
     "step_down": Call(
         *("the nodes", "Have the master hand leadership to the fittest other node", HAND_OVER),
         (answers.Handed,),

@@ -23,6 +23,7 @@ from ddbd.errors import Refused
 NONE: tuple[bytes, ...] = ()
 READS = (b"GET", b"HEAD", b"OPTIONS")
 LOAD_PATH = b"/insert"
+RESTORE_PATH = b"/restore"
 LOAD_TYPES = (b"application/x-ndjson", b"text/csv")
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
@@ -98,9 +99,10 @@ class Door:
         path = target.partition(b"?")[0]
         if path[1:].partition(b"/")[0] in self._mounted:
             return Kind.MOUNTED
-        return (
-            Kind.LOAD if path == LOAD_PATH and head.method == b"POST" and load_type(head.fields.get(b"content-type", NONE)) else Kind.CALL
-        )
+        if head.method != b"POST":
+            return Kind.CALL
+        is_load = path == LOAD_PATH and load_type(head.fields.get(b"content-type", NONE)) is not None
+        return Kind.LOAD if is_load or path == RESTORE_PATH else Kind.CALL
 
     def _check_host(self, head: Head) -> bytes:
         hosts = head.fields.get(b"host", NONE)

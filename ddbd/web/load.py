@@ -43,7 +43,7 @@ class LoadStopped(DdbError):
         self.more = more
 
 
-class _Whole:
+class WholeBody:
     """The body of a request that came whole, from a channel that knows no loads."""
 
     def __init__(self, content: Any) -> None:
@@ -144,7 +144,7 @@ async def load(
     scope = fingerprint_of(request.method, *request.uri.partition(b"?"), content_type)
     loader = Loader(backend, clock, info, insert, timeout_seconds, key, scope)
     records = records_of(content_type, info, backend.config.limits, ids)
-    body = getattr(request, "load", None) or _Whole(request.content)
+    body = getattr(request, "load", None) or WholeBody(request.content)
     try:
         while chunk := await body.read():
             loader.begin()

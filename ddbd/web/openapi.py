@@ -113,7 +113,7 @@ class _Maker:
         parameters = [*self._parameters(call), *self._request_headers(call)]
         if parameters:
             told["parameters"] = parameters
-        if call.bodies:
+        if call.bodies or call.load_types:
             told["requestBody"] = self._request_body(call)
         return {**told, "responses": self._responses_of(call)}
 
@@ -143,6 +143,9 @@ class _Maker:
         return schema if field.default is None else {**schema, "default": field.default}
 
     def _request_body(self, call: Call) -> dict[str, Any]:
+        if not call.bodies:
+            text = {media_type: {"schema": {"type": "string"}} for media_type in call.load_types}
+            return {"required": True, "description": "Of any length, whatever the content type says.", "content": text}
         refs = [self._body(body) for body in call.bodies]
         examples = {body.title: {"value": body.example} for body in call.bodies}
         content: dict[str, Any] = {"application/json": {"schema": _any_of(refs), "examples": examples}}

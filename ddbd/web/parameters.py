@@ -100,6 +100,12 @@ BACKUP: Table = {
     "consistency": _READ["consistency"],
     "timeout": WAIT,
 }
+RESTORE: Table = {
+    "db": Field(A_NAME, "this database of the backup alone"),
+    "as": Field(A_NAME, "its name from now on"),
+    "replace": Field(FLAG, "in the place of databases that are there", default=False),
+    "timeout": WAIT,
+}
 TIMELINE: Table = {"limit": Field(_integer(1), "events at most, the newest")}
 
 

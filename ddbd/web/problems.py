@@ -39,6 +39,8 @@ STATUSES: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "Request too slow"),
     "row_exists": (409, "Row exists"),
     "table_exists": (409, "Table exists"),
+    "database_exists": (409, "Database exists"),
+    "content_mismatch": (409, "Content differs"),
     "version_mismatch": (412, "Version mismatch"),
     "body_too_large": (413, "Body too large"),
     "unsupported_media_type": (415, "Unsupported media type"),

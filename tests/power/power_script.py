@@ -24,6 +24,8 @@ from ddbd.commands import (
     Insert,
     Proposal,
     Register,
+    StageDatabase,
+    SwitchDatabases,
     Update,
     encode_proposal,
 )
@@ -107,6 +109,14 @@ def truth() -> list[Entry]:
     do(CreateTable(None, "t", (Column("name"), Column("grade"))))
     do(insert("a", "in another database"), "2", seq=13, floor=11)
     do(InitDatabase("d"))
+    do(DropDatabase("e"))
+    do(StageDatabase("s"))
+    do(CreateTable("s", "t", (Column("name"), Column("grade"))))
+    do(Insert("s", "t", tuple((f"{n}", {"name": "n" * 40}) for n in range(10)), single=False), "2", seq=14, floor=11)
+    do(SwitchDatabases((("s", "d"),)))  # refused: 409
+    do(SwitchDatabases((("s", "e"),)))
+    do(StageDatabase("s"))
+    do(SwitchDatabases((("s", "e"),), replace=True), key="r")
     do(DropDatabase("e"))
     script.register("1", 73)
     for n in range(8):

@@ -13,7 +13,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from storage_kit import HOUR_MS, SMALL, Client, fired, rows
 from test_tables import VALUES, Time
 
-from ddbd.commands import Column, CreateTable, Delete, DeleteTable, DropDatabase, InitDatabase, Insert, Update, encode_proposal
+from ddbd.commands import (
+    Column,
+    CreateTable,
+    Delete,
+    DeleteTable,
+    DropDatabase,
+    InitDatabase,
+    Insert,
+    StageDatabase,
+    SwitchDatabases,
+    Update,
+    encode_proposal,
+)
 from ddbd.storage import Query
 from ddbd.storage.memory_tables import MemoryTables
 from ddbd.storage.tables import SqliteTables
@@ -44,6 +56,19 @@ class Twins(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["d", "D", "e"]), drop=st.booleans())
     def database(self, name: str, drop: bool) -> None:
         self.do(DropDatabase(name) if drop else InitDatabase(name))
+
+    @rule(name=st.sampled_from(["d", "s", "S"]))
+    def stage(self, name: str) -> None:
+        self.do(StageDatabase(name))
+
+    @rule(
+        pairs=st.lists(st.tuples(st.sampled_from(["s", "e", "d"]), st.sampled_from(["D", "e", "x", "1"])), max_size=2),
+        replace=st.booleans(),
+        default=st.sampled_from([None, "X", "d"]),
+        key=keys,
+    )
+    def switch(self, pairs: list[tuple[str, str]], replace: bool, default: str | None, key: str) -> None:
+        self.do(SwitchDatabases(tuple(pairs), replace, default), key)
 
     @rule(db=dbs, table=tables, indexed=st.booleans())
     def create(self, db: str | None, table: str, indexed: bool) -> None:
