@@ -28,12 +28,12 @@ from twisted.python.failure import Failure
 
 import ddbd
 from ddbd.answers import Status
-from ddbd.cluster.formation import Formation
+from ddbd.cluster.formation import Formation, Superseded
 from ddbd.cluster.heartbeat import Heartbeat
 from ddbd.cluster.peers import peer_client
 from ddbd.cluster.resource import RaftResource
 from ddbd.cluster.snapshots import Snapshots
-from ddbd.cluster.streams import Streams
+from ddbd.cluster.streams import Past, Streams
 from ddbd.config import Config, Node, load_config
 from ddbd.errors import ConfigError, Fatal
 from ddbd.host.book import LogBook, level_of_text
@@ -46,7 +46,8 @@ from ddbd.options import Options, choose_node, refuse
 from ddbd.raft.types import Membership, NodeId
 from ddbd.replica import Replica, World
 from ddbd.replica.standby import Standby
-from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, open_store, read_identity, write_identity
+from ddbd.storage.directory import DirectoryLock, Identity, open_store, read_identity, write_identity
+from ddbd.storage.fence import Fence, fenced, write_fence
 from ddbd.turns import Turns, probe
 from ddbd.watch.lookout import Lookout
 from ddbd.watch.others import Others
@@ -136,8 +137,8 @@ class IdentityFile:
     def read(self) -> Identity | None:
         return read_identity(self._path)
 
-    def write(self, cluster_id: str, life: str, formed: bool) -> Identity:
-        identity = Identity(FORMAT, cluster_id, self._node_id, life, formed)
+    def write(self, cluster_id: str, life: str, formed: bool, former: tuple[str, ...] = ()) -> Identity:
+        identity = Identity.of(cluster_id, self._node_id, life, formed, former)
         write_identity(self._path, identity)
         return identity
 
@@ -246,7 +247,8 @@ class Daemon(Service):
         )
         args = (self._reactor, self._config, self._node.id, identity.cluster_id, self._rng, self._client)
         snapshots = self._snapshots = Snapshots(*args, blocking=deferToThread)
-        streams = self._streams = Streams(*args, self._receive, self._peer_refused, self._peer_connected)
+        past = Past(identity.former, lambda node_id, cluster_id: self._superseded(Fence(cluster_id, node_id)))
+        streams = self._streams = Streams(*args, self._receive, self._peer_refused, self._peer_connected, past=past)
         world = World(
             peers=streams,
             carrier=snapshots,
@@ -316,9 +318,19 @@ class Daemon(Service):
 
     # The end.
 
+    def _superseded(self, fence: Fence) -> None:
+        """Two nodes of before could be a majority: this one ends at once, and for good."""
+        try:
+            write_fence(self._data_dir, fence)
+        except Fatal as error:
+            self._die(error)
+        self._die(ConfigError(fenced(self._data_dir, fence)))
+
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) and not self.running:
             return
+        if isinstance(failure.value, Superseded):
+            self._superseded(Fence(failure.value.cluster_id, failure.value.node_id))
         self._die(failure.value or Fatal("a failure without a reason"))
 
     def _die(self, error: BaseException) -> None:

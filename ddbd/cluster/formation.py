@@ -33,7 +33,9 @@ id formed: its disk has gone back in time. What remains is a stand-still, never 
 within the two seconds in which another one still acts on its last word can leave too few voters, and the operator wipes all. More than
 that, a disk set back by hand, is beyond any protocol.
 
-A formed node asks nothing here. That a peer belongs to another cluster shows when it asks for a stream: 409, said in both logs.
+A formed node asks once, for half a second at most, whether its cluster was recovered without it after a quorum was lost: the recovered one
+has another id, and knows its former ones. If so it never starts Raft: with another node of before it could be a majority of a cluster
+that is history. Nobody answering is no reason to wait. That a peer belongs to another cluster shows when it asks for a stream: 409, said in both logs.
 """
 
 from __future__ import annotations
@@ -53,24 +55,36 @@ from twisted.web.server import Request
 from ddbd.cluster.nag import Nag
 from ddbd.cluster.peers import Client, WholeBody
 from ddbd.cluster.resource import Rejected, check_peer, json_answer, peer_headers, problem, raise_rejected, read_body
-from ddbd.cluster.verdict import Confirm, Found, Hello, Identity, Join, Nodes, Verdict, Wait, difference, founder_of, verdict
+from ddbd.cluster.verdict import Confirm, Found, Hello, Identity, Join, Nodes, Verdict, Wait, difference, founder_of, superseding, verdict
 from ddbd.cluster.wire import WIRE_FORMAT
 from ddbd.config import Config
-from ddbd.errors import ConfigError, Fatal
+from ddbd.errors import ConfigError, DdbError, Fatal
 from ddbd.raft.types import NodeId
 
 ASK_SECONDS = 2.0  # for an answer; an adoption syncs a disk
+CURRENT_SECONDS = 0.5  # likewise, where a node that could start waits for it
 AGAIN_SECONDS = 0.2  # between two rounds, shortened by chance to the half
 BODY_BYTES_MAX = 64 * 1024
 
 logger = Logger()
 
 
+class Superseded(DdbError):
+    """This node's cluster was recovered without it, says a node of the recovered one."""
+
+    code = "superseded"
+
+    def __init__(self, node_id: NodeId, cluster_id: str) -> None:
+        super().__init__(f"node {node_id} says that this node's cluster was recovered without it, as cluster {cluster_id}")
+        self.node_id = node_id
+        self.cluster_id = cluster_id
+
+
 class IdentityStore(Protocol):
     """The identity in the data directory. `write` is atomic and durable when it returns, and fills in node id and format itself."""
 
     def read(self) -> Identity | None: ...
-    def write(self, cluster_id: str, life: str, formed: bool) -> Identity: ...
+    def write(self, cluster_id: str, life: str, formed: bool, former: tuple[str, ...] = ()) -> Identity: ...
 
 
 class _Adopt(msgspec.Struct, frozen=True):
@@ -103,6 +117,7 @@ class Formation:
         self._boot = self._new_id()
         self._nag = Nag(clock)
         self._identity: Identity | None = None
+        self._was_formed = False  # when the process started
         self._running: Deferred[None] | None = None
         self._done: Deferred[Identity] = Deferred()
 
@@ -126,6 +141,7 @@ class Formation:
         """
         try:
             self._identity = self._store.read()
+            self._was_formed = self._identity is not None and self._identity.formed
             if self._identity is not None and self._identity.node_id != self._node_id:
                 raise ConfigError(f"the data directory belongs to node {self._identity.node_id}, this is node {self._node_id}")
         except Exception:  # noqa: BLE001 - handed on, like every later failure, by the Deferred
@@ -150,7 +166,8 @@ class Formation:
     async def _run(self) -> None:
         while not self._done.called:
             if self._identity is not None and self._identity.formed:
-                self._done.callback(self._identity)
+                if await self._is_current(self._identity) and not self._done.called:
+                    self._done.callback(self._identity)
                 return
             before = self._identity
             answers = dict(zip(self._peer_ids, await gatherResults([self._hello_of(peer) for peer in self._peer_ids]), strict=True))
@@ -161,13 +178,24 @@ class Formation:
                 self._nag.say("formation", waits)
                 await deferLater(self._clock, AGAIN_SECONDS * self._rng.uniform(0.5, 1.0), lambda: None)
 
+    async def _is_current(self, identity: Identity) -> bool:
+        """Whether nobody says that this cluster was recovered without this node. A node that was formed just now need not ask."""
+        if not self._was_formed:
+            return True
+        answers = await gatherResults([self._hello_of(peer, CURRENT_SECONDS) for peer in self._peer_ids])
+        newer = superseding(identity, [answer for answer in answers if isinstance(answer, Hello)])
+        if newer is None or newer.cluster_id is None:
+            return True
+        self._fail(Failure(Superseded(newer.node_id, newer.cluster_id)))
+        return False
+
     async def _act(self, decided: Verdict, answers: dict[NodeId, Hello | str]) -> str | None:
         """Why this node has to wait; None when it is formed."""
         if isinstance(decided, Wait) or self._done.called:
             return decided.why if isinstance(decided, Wait) else "stopped"
         if isinstance(decided, Join):
             logger.info("joining cluster {cluster} as a node without history", cluster=decided.cluster_id)
-            self._write(decided.cluster_id, life=self._new_id(), formed=True)
+            self._write(decided.cluster_id, life=self._new_id(), formed=True, former=decided.former)
         elif isinstance(decided, Confirm):
             assert self._identity is not None, "an empty node has nothing to confirm"
             self._write(self._identity.cluster_id, life="", formed=True)
@@ -189,21 +217,21 @@ class Formation:
         self._write(cluster_id, life="", formed=True)
         return None
 
-    def _write(self, cluster_id: str, life: str, formed: bool) -> None:
+    def _write(self, cluster_id: str, life: str, formed: bool, former: tuple[str, ...] = ()) -> None:
         before = self._identity
         assert before is None or not before.formed, "a formed identity never changes"
-        self._identity = self._store.write(cluster_id, life, formed)
+        self._identity = self._store.write(cluster_id, life, formed, former)
 
     def _new_id(self) -> str:
         return f"{self._rng.getrandbits(128):032x}"
 
     # Asking.
 
-    def _hello_of(self, peer_id: NodeId) -> Deferred[Hello | str]:
-        return Deferred.fromCoroutine(self._ask_hello(peer_id)).addErrback(_why)
+    def _hello_of(self, peer_id: NodeId, seconds: float = ASK_SECONDS) -> Deferred[Hello | str]:
+        return Deferred.fromCoroutine(self._ask_hello(peer_id, seconds)).addErrback(_why)
 
-    async def _ask_hello(self, peer_id: NodeId) -> Hello | str:
-        hello = msgspec.json.decode(await self._ask("GET", peer_id, "hello", None), type=Hello)
+    async def _ask_hello(self, peer_id: NodeId, seconds: float) -> Hello | str:
+        hello = msgspec.json.decode(await self._ask("GET", peer_id, "hello", None, seconds), type=Hello)
         if hello.node_id != peer_id:
             return f"its address answers as node {hello.node_id}"
         return hello if hello.format == WIRE_FORMAT else f"it speaks format {hello.format}, this node {WIRE_FORMAT}"
@@ -217,7 +245,7 @@ class Formation:
         answer = msgspec.json.decode(await self._ask("POST", peer_id, "adopt", asked), type=_Adopted)
         return "" if answer.cluster_id == cluster_id else f"it answered for cluster {answer.cluster_id}"
 
-    async def _ask(self, method: str, peer_id: NodeId, call: str, body: bytes | None) -> bytes:
+    async def _ask(self, method: str, peer_id: NodeId, call: str, body: bytes | None, seconds: float = ASK_SECONDS) -> bytes:
         headers = peer_headers(self._node_id, peer_id, None)
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -229,11 +257,11 @@ class Formation:
             unbuffered=True,
             allow_redirects=False,
             reactor=self._clock,
-            timeout=ASK_SECONDS,
+            timeout=seconds,
         )
         if response.code != 200:
-            await raise_rejected(response, self._clock, ASK_SECONDS)
-        return await read_body(response, BODY_BYTES_MAX, self._clock, ASK_SECONDS)
+            await raise_rejected(response, self._clock, seconds)
+        return await read_body(response, BODY_BYTES_MAX, self._clock, seconds)
 
     # Being asked.
 
@@ -242,8 +270,8 @@ class Formation:
         if self._running is None:
             raise Rejected(503, "not_ready", f"node {self._node_id} is starting; ask again")  # it does not know yet what it is
         identity = self._identity
-        cluster_id, formed = (None, False) if identity is None else (identity.cluster_id, identity.formed)
-        return Hello(self._node_id, cluster_id, formed, self._nodes, WIRE_FORMAT, self._boot)
+        cluster_id, formed, former = (None, False, ()) if identity is None else (identity.cluster_id, identity.formed, identity.former)
+        return Hello(self._node_id, cluster_id, formed, self._nodes, WIRE_FORMAT, self._boot, former)
 
     def answer_adopt(self, request: Request) -> _Adopted:
         sender = check_peer(request, self._config, self._node_id, None)

@@ -45,6 +45,7 @@ class Ears(NamedTuple):
 
     received: Callable[[Message], None]
     refused: Callable[[NodeId], None]
+    superseded: Callable[[NodeId, str], None] = lambda node_id, cluster_id: None  # the peer's cluster is this node's, recovered without it
 
 
 class _Body(Protocol):
@@ -84,6 +85,7 @@ class Inbound:
         rng: random.Random,
         client: Client,
         ears: Ears,
+        former: tuple[str, ...] = (),
     ) -> None:
         self.peer_id = peer_id
         self.last_heard: float | None = None  # clock seconds
@@ -92,6 +94,8 @@ class Inbound:
         self._node_id = node_id
         self._url = _url(config, peer_id)
         self._headers = peer_headers(node_id, peer_id, cluster_id)
+        if former:
+            self._headers["Ddb-Former"] = ",".join(former)
         self._silence_seconds = config.timing.election_timeout_ms / 1_000
         self._rng = rng
         self._client = client
@@ -170,6 +174,8 @@ class Inbound:
             return
         if is_refused(failure):
             self._ears.refused(self.peer_id)
+        elif isinstance(failure.value, Rejected) and failure.value.cluster_id:
+            self._ears.superseded(self.peer_id, failure.value.cluster_id)
         elif isinstance(failure.value, Rejected):
             self._nag.say("rejected", f"node {self.peer_id} refuses our stream: {failure.value.detail}")
             self._failures = 16  # nothing but an operator can change this: straight to the longest wait

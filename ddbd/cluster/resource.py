@@ -40,10 +40,12 @@ _TITLES = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method 
 class Rejected(DdbError):
     """A request between nodes that is not served. On the asking side: the answer said so."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, cluster_id: str = "") -> None:
+        """`cluster_id` is of the cluster that took the place of the asking node's; empty where none did."""
         super().__init__(detail)
         self.status = status
         self.code = code
+        self.cluster_id = cluster_id
 
 
 class BodyError(DdbError):
@@ -86,6 +88,7 @@ def problem(request: Request, rejected: Rejected) -> bytes:
             "status": rejected.status,
             "detail": rejected.detail,
             "code": rejected.code,
+            **({"cluster_id": rejected.cluster_id} if rejected.cluster_id else {}),
         }
     )
 
@@ -180,6 +183,7 @@ def read_body(response: IResponse, bytes_max: int, clock: IReactorTime, idle_sec
 class _Problem(msgspec.Struct):
     detail: str = ""
     code: str = ""
+    cluster_id: str = ""
 
 
 async def raise_rejected(response: IResponse, clock: IReactorTime, idle_seconds: float) -> None:
@@ -189,4 +193,4 @@ async def raise_rejected(response: IResponse, clock: IReactorTime, idle_seconds:
         said = msgspec.json.decode(body, type=_Problem)
     except (msgspec.DecodeError, RecursionError):
         said = _Problem()
-    raise Rejected(response.code, said.code or "refused", said.detail[:500] or f"status {response.code}")
+    raise Rejected(response.code, said.code or "refused", said.detail[:500] or f"status {response.code}", said.cluster_id[:64])

@@ -44,11 +44,19 @@ class PeerState(NamedTuple):
     dropped: int  # messages to it, since the start
 
 
+class Past(NamedTuple):
+    """What a recovery from a lost quorum leaves behind: the ids that this cluster had, and whom to tell that another has this one's."""
+
+    former: tuple[str, ...] = ()
+    superseded: Callable[[NodeId, str], None] = lambda node_id, cluster_id: None
+
+
 class _StreamResource(Resource):
     isLeaf = True
 
-    def __init__(self, config: Config, node_id: NodeId, cluster_id: str, ways: dict[NodeId, Outbound], nag: Nag) -> None:
+    def __init__(self, config: Config, node_id: NodeId, cluster_id: str, ways: dict[NodeId, Outbound], nag: Nag, past: Past) -> None:
         Resource.__init__(self)
+        self._past = past
         self._config = config
         self._node_id = node_id
         self._cluster_id = cluster_id
@@ -69,7 +77,22 @@ class _StreamResource(Resource):
             raise Rejected(405, "method_not_allowed", "a stream is asked for with GET")
         if self.is_stopped:
             raise Rejected(503, "not_ready", f"node {self._node_id} is stopping")
-        self._ways[check_peer(request, self._config, self._node_id, self._cluster_id)].attach(request)
+        try:
+            sender = check_peer(request, self._config, self._node_id, self._cluster_id)
+        except Rejected as rejected:
+            if rejected.code == "other_cluster":
+                self._tell_the_past(request)
+            raise
+        self._ways[sender].attach(request)
+
+    def _tell_the_past(self, request: Request) -> None:
+        """Of two clusters one may be the other, recovered from a lost quorum: then the older one ends. Raises Rejected."""
+        theirs = (request.getHeader(b"Ddb-Cluster") or b"").decode("ascii", "replace")
+        if theirs in self._past.former:
+            sentence = f"cluster {theirs} was recovered as cluster {self._cluster_id}, without the node that asks; its data is history"
+            raise Rejected(409, "superseded", sentence, self._cluster_id)
+        if self._cluster_id.encode() in (request.getHeader(b"Ddb-Former") or b"").split(b","):
+            self._past.superseded(check_peer(request, self._config, self._node_id, None), theirs)
 
 
 class Streams:
@@ -88,15 +111,16 @@ class Streams:
         connected: Callable[[NodeId], None],
         *,
         flush_later: bool = True,
+        past: Past = Past(),  # noqa: B008 - a frozen value
     ) -> None:
         peer_ids = [peer_id for peer_id in config.node_ids if peer_id != node_id]
-        ears = Ears(received, refused)
+        ears = Ears(received, refused, past.superseded)
         self._clock = clock
         self._timing = config.timing
         self._connected = connected
         self._out = {peer_id: Outbound(clock, config, peer_id, self._peer_came) for peer_id in peer_ids}
-        self._in = {peer_id: Inbound(clock, config, node_id, cluster_id, peer_id, rng, client, ears) for peer_id in peer_ids}
-        self._resource = _StreamResource(config, node_id, cluster_id, self._out, Nag(clock))
+        self._in = {peer_id: Inbound(clock, config, node_id, cluster_id, peer_id, rng, client, ears, past.former) for peer_id in peer_ids}
+        self._resource = _StreamResource(config, node_id, cluster_id, self._out, Nag(clock), past)
         self._dirty: set[Outbound] = set()
         self._flush_later = flush_later
         self._flushing: IDelayedCall | None = None

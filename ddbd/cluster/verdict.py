@@ -5,7 +5,7 @@ See `formation` for the protocol and for why this is safe. Nothing here asks, wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -26,6 +26,9 @@ class Identity(Protocol):
     def life(self) -> str: ...
     @property
     def formed(self) -> bool: ...
+    @property
+    def former(self) -> tuple[str, ...]:
+        """Ids that the cluster had before it was recovered from a lost quorum."""
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -37,6 +40,7 @@ class Hello(msgspec.Struct, frozen=True):
     nodes: Nodes
     format: int
     boot: str  # of the process that answers: an adoption is meant for this life of the process and no other
+    former: tuple[str, ...] = ()
 
 
 class Wait(NamedTuple):
@@ -47,6 +51,7 @@ class Join(NamedTuple):
     """There is history elsewhere: be part of that cluster under a life of its own, without a vote until it is given one."""
 
     cluster_id: str
+    former: tuple[str, ...] = ()
 
 
 class Confirm(NamedTuple):
@@ -93,7 +98,12 @@ def _with_history(node_id: NodeId, nodes: Nodes, identity: Identity | None, form
             return Wait(f"node {hello.node_id} has a cluster whose config knows no node {node_id}; {_same_config()}")
     if identity is not None and identity.cluster_id == first.cluster_id and node_id != founder_of(nodes):
         return Confirm()
-    return Join(first.cluster_id)
+    return Join(first.cluster_id, first.former)
+
+
+def superseding(identity: Identity, hellos: Iterable[Hello]) -> Hello | None:
+    """Who is of the cluster that this one's was recovered as; None when nobody knows of a recovery."""
+    return next((hello for hello in hellos if hello.formed and identity.cluster_id in hello.former), None)
 
 
 def difference(here_id: NodeId, here: Nodes, there_id: NodeId, there: Nodes) -> str:

@@ -33,6 +33,7 @@ from ddbd.raft.types import Membership, SnapshotMeta
 from ddbd.storage import SnapshotFile
 from ddbd.storage.ballast import Ballast
 from ddbd.storage.disk import Disk, RealDisk, write_atomically
+from ddbd.storage.fence import assert_startable
 from ddbd.storage.log import DiskLog
 from ddbd.storage.maintenance import check_copy
 from ddbd.storage.memory import NOBODY, check_together
@@ -42,7 +43,7 @@ from ddbd.storage.syncing import Syncer
 from ddbd.storage.tables import SqliteTables
 from ddbd.storage.threads import threads_for
 
-FORMAT = 1  # of the directory; a node refuses a higher one
+FORMAT = 2  # of the directory; a node refuses a higher one. 2: one that was recovered
 IDENTITY = "identity.json"
 
 _GENERATION = re.compile(r"tables-(\d+)")
@@ -52,6 +53,7 @@ class Identity(msgspec.Struct, frozen=True):
     """`life` is empty for a founder; `formed` says that the cluster has begun, so that this directory holds history.
 
     `logged` is written after the log was begun and before the first vote: from then on a directory without a log has lost it.
+    `former` are the ids that the cluster had before a quorum was lost and recovered from: nodes that still use one are turned away.
     """
 
     format: int
@@ -60,6 +62,12 @@ class Identity(msgspec.Struct, frozen=True):
     life: str = ""
     formed: bool = False
     logged: bool = False
+    former: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, cluster_id: str, node_id: str, life: str, formed: bool, former: tuple[str, ...] = ()) -> Identity:
+        """In the lowest format that can say it."""
+        return cls(FORMAT if former else 1, cluster_id, node_id, life, formed, False, former)
 
 
 class _Written(Identity, frozen=True, forbid_unknown_fields=True):
@@ -68,16 +76,29 @@ class _Written(Identity, frozen=True, forbid_unknown_fields=True):
     checksum: str = ""  # empty in a file of before there was one
 
     @classmethod
-    def of(cls, identity: Identity) -> _Written:
+    def sealed(cls, identity: Identity) -> _Written:
         content = msgspec.structs.asdict(identity)
-        covered = {name: value for name, value in content.items() if name != "logged" or value}  # a file of before it still fits
+        # A file of before there were these two still fits.
+        covered = {name: value for name, value in content.items() if name not in ("logged", "former") or value}
         return cls(**content, checksum=f"{zlib.crc32(msgspec.json.encode(covered)):08x}")
 
+    def to_bytes(self) -> bytes:
+        content = msgspec.structs.asdict(self)
+        if not self.former:
+            del content["former"]  # an older version knows no such key
+        return msgspec.json.format(msgspec.json.encode(content)) + b"\n"
+
     def identity(self) -> Identity:
-        return Identity(self.format, self.cluster_id, self.node_id, self.life, self.formed, self.logged)
+        return Identity(self.format, self.cluster_id, self.node_id, self.life, self.formed, self.logged, self.former)
 
 
 def read_identity(path: Path) -> Identity | None:
+    """As `load_identity`. Raises ConfigError for a directory that is fenced, or in the middle of a recovery, too."""
+    assert_startable(Path(path))
+    return load_identity(path)
+
+
+def load_identity(path: Path) -> Identity | None:
     """None in a directory that is empty or not there. Raises ConfigError for a newer format, Corrupt for what cannot be read, or for a
     log that is gone: an empty one in its place would vote again where it had voted, and forget what it acknowledged.
     """
@@ -98,7 +119,7 @@ def read_identity(path: Path) -> Identity | None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"{file}: {error}; restore this node from its peers") from error
     identity = written.identity()
-    if written.checksum and written != _Written.of(identity):
+    if written.checksum and written != _Written.sealed(identity):
         raise Corrupt(f"{file}: it does not fit its checksum; restore this node from its peers")
     if identity.logged and not _has_history(Path(path)):
         raise Corrupt(f"{path}/log: the log is missing, and this node has voted with it; empty the whole directory, and it joins anew")
@@ -115,7 +136,7 @@ def write_identity(path: Path, identity: Identity, disk: Disk | None = None) -> 
     disk = disk or RealDisk()
     try:
         disk.make_dir(str(path))
-        write_atomically(disk, str(path), IDENTITY, msgspec.json.format(msgspec.json.encode(_Written.of(identity))) + b"\n")
+        write_atomically(disk, str(path), IDENTITY, _Written.sealed(identity).to_bytes())
         disk.sync_dir(str(Path(path).absolute().parent))
     except OSError as error:
         raise StorageFailed(f"{path}: the identity cannot be written: {error}") from error

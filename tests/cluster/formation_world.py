@@ -21,6 +21,7 @@ class Id(NamedTuple):
     node_id: str
     life: str
     formed: bool
+    former: tuple[str, ...] = ()
 
 
 class Disk:
@@ -36,12 +37,12 @@ class Disk:
     def read(self) -> Id | None:
         return self.content
 
-    def write(self, cluster_id: str, life: str, formed: bool) -> Id:
+    def write(self, cluster_id: str, life: str, formed: bool, former: tuple[str, ...] = ()) -> Id:
         self.writes += 1
         dies = self.plan is not None and self.plan[0] == self.writes
         if dies and self.plan is not None and self.plan[1] == "before":
             self.die()
-        self.content = Id(cluster_id, self.node_id, life, formed)
+        self.content = Id(cluster_id, self.node_id, life, formed, former)
         self.world.wrote(self.content)
         if dies:
             self.die()

@@ -10,6 +10,7 @@ from cluster_net import make_config
 from formation_world import Id, World
 from twisted.internet.defer import CancelledError
 
+from ddbd.cluster.formation import Superseded
 from ddbd.cluster.peers import WholeBody
 from ddbd.cluster.resource import peer_headers
 from ddbd.errors import ConfigError
@@ -297,3 +298,52 @@ def test_whatever_dies_is_lost_or_wiped_one_cluster_forms(seed: int) -> None:
     assert len(cluster_ids(world)) == 1
     quorate = [cluster_id for cluster_id, voters in world.voters.items() if len(voters) > count // 2]
     assert len(quorate) <= 1
+
+
+def recovered_world() -> World:
+    """Node 3 was recovered alone, as cluster `new`."""
+    world = formed_world()
+    for node_id in world.config.node_ids:
+        world.kill(node_id)
+    old = world.disks["3"].content
+    assert old is not None
+    world.disks["3"].content = old._replace(cluster_id="new", former=(old.cluster_id,))
+    world.start("3")
+    world.network.advance(1, step=0.1)
+    assert world.formed["3"].cluster_id == "new"
+    return world
+
+
+def test_a_node_of_before_a_recovery_does_not_start_again() -> None:
+    world = recovered_world()
+    for node_id in ("1", "2"):
+        world.start(node_id)
+    world.network.advance(2, step=0.1)
+    assert set(world.formed) == {"3"}
+    for node_id in ("1", "2"):
+        error = world.failed[node_id].value
+        assert isinstance(error, Superseded)
+        assert (error.node_id, error.cluster_id) == ("3", "new")
+
+
+def test_a_node_of_before_a_recovery_starts_where_nobody_can_tell_it() -> None:
+    """No protocol can do more: it does not wait for nodes that are down."""
+    world = recovered_world()
+    world.kill("3")
+    world.start("1")
+    world.network.advance(3, step=0.1)
+    assert world.formed["1"].former == ()
+
+
+def test_an_empty_node_that_joins_a_recovered_cluster_knows_its_former_ids_too() -> None:
+    world = recovered_world()
+    world.disks["1"].content = None
+    world.start("1")
+    world.network.advance(3, step=0.1)
+    assert world.formed["1"].cluster_id == "new"
+    assert world.formed["1"].former == world.formed["3"].former
+    assert world.formed["1"].life
+    world.kill("3")
+    world.start("2")
+    world.network.advance(2, step=0.1)
+    assert isinstance(world.failed["2"].value, Superseded)

@@ -9,7 +9,7 @@ from cluster_net import Network, make_config
 from twisted.internet.task import Clock
 
 from ddbd.cluster.resource import RaftResource
-from ddbd.cluster.streams import Streams
+from ddbd.cluster.streams import Past, Streams
 from ddbd.raft.messages import AppendEntries, Heartbeat, Message, TimeoutNow
 from ddbd.raft.types import Entry, EntryKind
 
@@ -23,8 +23,9 @@ class World:
         self.refused: dict[str, list[str]] = {}
         self.connected: dict[str, list[str]] = {}
         self.streams: dict[str, Streams] = {}
+        self.superseded: list[tuple[str, str, str]] = []  # (who, who told it, the newer cluster)
 
-    def start(self, node_id: str, cluster_id: str = "c1") -> Streams:
+    def start(self, node_id: str, cluster_id: str = "c1", former: tuple[str, ...] = ()) -> Streams:
         self.received[node_id], self.refused[node_id], self.connected[node_id] = [], [], []
         streams = Streams(
             self.clock,
@@ -36,6 +37,7 @@ class World:
             self.received[node_id].append,
             self.refused[node_id].append,
             self.connected[node_id].append,
+            past=Past(former, lambda teller, cluster: self.superseded.append((node_id, teller, cluster))),
         )
         root = RaftResource()
         root.putChild(b"stream", streams.resource)
@@ -272,3 +274,34 @@ def test_a_driver_that_raises_loses_neither_stream_nor_the_next_message() -> Non
         world.network.advance(0.1)
     assert [message.round for message in bomb if isinstance(message, Heartbeat)] == [1, 2]
     assert world.network.dials.count(("2", "1")) == 2  # the first node's and the second's
+
+
+@pytest.mark.parametrize("first", ["1", "2"])
+def test_a_node_of_before_a_recovery_is_told_whoever_dials_first(world: World, first: str) -> None:
+    nodes = {"1": ("c1", ()), "2": ("c2", ("c0", "c1"))}
+    second = "2" if first == "1" else "1"
+    for node_id in (first, second):
+        cluster_id, former = nodes[node_id]
+        world.start(node_id, cluster_id, former)
+    world.network.advance(1)
+    assert set(world.superseded) == {("1", "2", "c2")}
+    assert world.connected == {"1": [], "2": []}
+
+
+def test_each_direction_alone_is_enough_to_tell_it(world: World) -> None:
+    world.start("1", "c1")
+    world.start("2", "c2", ("c1",))
+    world.streams["1"].stop()  # it dials nobody any more, and refuses
+    world.network.advance(0.1)
+    told = len(world.superseded)
+    world.start("1", "c1")
+    world.streams["2"].stop()
+    world.network.advance(1)
+    assert len(world.superseded) > told
+
+
+def test_clusters_that_have_nothing_in_common_tell_each_other_nothing(world: World) -> None:
+    world.start("1", "c1", ("c0",))
+    world.start("2", "c2", ("c3",))
+    world.network.advance(1)
+    assert world.superseded == []
