@@ -48,12 +48,13 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("ddbd.errors",),
     "cli": ("ddbd.client", "ddbd.backupfile", "ddbd.errors", "ddbd"),
+    "rescue": ("ddbd.raft.types", "ddbd.storage.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "tap": ("ddbd.*",),
 }
 
 # What only these rooms may use, so that it can be replaced in one place.
 OWNERS = {
-    "apsw": {"storage"},
+    "apsw": {"storage", "rescue"},
     "klein": {"web", "cluster", "tap"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -33,9 +33,10 @@ id formed: its disk has gone back in time. What remains is a stand-still, never 
 within the two seconds in which another one still acts on its last word can leave too few voters, and the operator wipes all. More than
 that, a disk set back by hand, is beyond any protocol.
 
-A formed node asks once, for half a second at most, whether its cluster was recovered without it after a quorum was lost: the recovered one
-has another id, and knows its former ones. If so it never starts Raft: with another node of before it could be a majority of a cluster
-that is history. Nobody answering is no reason to wait. That a peer belongs to another cluster shows when it asks for a stream: 409, said in both logs.
+A formed node asks once, for half a second at most, whether its cluster was recovered without it after a quorum was lost: the recovered
+one has another id, and knows its former ones. If so it never starts Raft: with another node of before it could be a majority of a cluster
+that is history. Nobody answering is no reason to wait. That a peer belongs to another cluster shows when it asks for a stream: 409, said
+in both logs.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def read_fence(path: Path) -> Fence | None:
 
 def fenced(path: Path, fence: Fence) -> str:
     return (
-        f"{path}: its cluster was recovered without it, as cluster {fence.cluster_id} (says node {fence.node_id}); what it holds is history: "
-        "move the directory away, keep it until nobody misses anything, and start with an empty one"
+        f"{path}: its cluster was recovered without it, as cluster {fence.cluster_id} (says node {fence.node_id}); what it holds is "
+        "history: move the directory away, keep it until nobody misses anything, and start with an empty one"
     )
 
 

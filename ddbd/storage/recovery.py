@@ -185,7 +185,12 @@ def _replay_files(disk: Disk, folder: str, files: dict[int, DiskFile], result: R
 
 
 def _first_of(name: str, number: int, file: DiskFile) -> int:
-    return _header(name, number, file.read(0, HEADER_BYTES_MAX))[0].first
+    return read_header(name, number, file).first
+
+
+def read_header(name: str, number: int, file: DiskFile) -> records.Header:
+    """Raises Corrupt."""
+    return _header(name, number, file.read(0, HEADER_BYTES_MAX))[0]
 
 
 def _header(name: str, number: int, data: bytes) -> tuple[records.Header, records.Record]:

@@ -23,7 +23,7 @@ RESERVED_BYTES = 8
 STATEMENTS = 512  # prepared ones kept a connection
 
 
-def _register_vfs() -> None:
+def register_vfs() -> None:
     """Loading the extension anywhere makes its VFS known to the whole process."""
     if VFS in apsw.vfs_names():
         return
@@ -34,7 +34,7 @@ def _register_vfs() -> None:
 
 def connect(path: str, *, create: bool = False, readonly: bool = False, wal: bool = True, statements: int = STATEMENTS) -> apsw.Connection:
     """`wal=False` is for a file that is written once and then sent. Raises Corrupt, StorageFailed."""
-    _register_vfs()
+    register_vfs()
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     with fatal(path):
         connection = apsw.Connection(path, flags=flags, vfs=VFS, statementcachesize=statements)

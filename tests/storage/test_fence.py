@@ -19,7 +19,7 @@ def test_a_fenced_directory_is_refused_and_says_what_to_do(tmp_path: Path) -> No
     open_store(tmp_path / "d", Identity.of("old", "1", "", True), SMALL, founders=FOUNDERS).close()
     write_fence(tmp_path / "d", Fence("new", "3"))
     for _ in range(2):
-        with pytest.raises(ConfigError, match="recovered without it, as cluster new .says node 3.*start with an empty one"):
+        with pytest.raises(ConfigError, match=r"recovered without it, as cluster new \(says node 3\).*start with an empty one"):
             read_identity(tmp_path / "d")
     with pytest.raises(ConfigError, match="recovered without it"):
         open_store(tmp_path / "d", Identity.of("old", "1", "", True), SMALL, founders=FOUNDERS)

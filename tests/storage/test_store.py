@@ -87,8 +87,8 @@ def test_directory_of_another_node_cluster_or_life_is_refused_untouched(tmp_path
 
 
 def test_newer_format_is_refused(tmp_path: Path) -> None:
-    write_identity(tmp_path, Identity(2, "cluster", "1"))
-    with pytest.raises(ConfigError, match="format 2"):
+    write_identity(tmp_path, Identity(3, "cluster", "1"))
+    with pytest.raises(ConfigError, match="format 3"):
         opened(tmp_path)
 
 
