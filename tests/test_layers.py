@@ -48,7 +48,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("ddbd.errors",),
     "cli": ("ddbd.client", "ddbd.backupfile", "ddbd.errors", "ddbd"),
-    "rescue": ("ddbd.raft.types", "ddbd.storage.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
+    "rescue": ("ddbd.raft.types", "ddbd.raft.quorum", "ddbd.storage.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "tap": ("ddbd.*",),
 }
 

@@ -1,8 +1,8 @@
 """`ddb check`: everything in a data directory that carries a checksum, and what can be made again from the log.
 
-Where the log still begins at entry 1, all entries up to the tables' place are applied again, in memory: the chained hash of effects must be
-that of the tables, and so must each row (one that somebody edited has good checksums). Where the log was shortened, or is long, neither can be
-told here; the nodes compare their hashes while they run.
+Where the log still begins at entry 1, all entries up to the tables' place are applied again, in memory: the chained hash of effects must
+be that of the tables, and so must each row (one that somebody edited has good checksums). Where the log was shortened, or is long, neither
+can be told here; the nodes compare their hashes while they run.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_a_damaged_header_of_a_segment_is_found(data: Path) -> None:
 
 
 def test_a_torn_tail_is_fine_and_said(data: Path) -> None:
-    kind, start, end = records(data)[-1]
+    _, start, end = records(data)[-1]
     with segment(data).open("r+b") as file:
         file.seek(start + 10)
         file.write(bytes(end - start - 10))
