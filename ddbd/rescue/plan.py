@@ -151,9 +151,8 @@ def losses(best: Seen, found: Sequence[Seen]) -> list[str]:
     log, membership = best.log, best.membership
     assert log is not None and membership is not None, "a usable directory has a log"  # noqa: PT018
     node_id, last = node_of(best), log.last_index
-    said = [
-        f"node {node_id} has entries up to {last} (term {log.term(last)}), and knows that those up to {log.hard_state.commit} were committed"
-    ]
+    committed = f"knows that those up to {log.hard_state.commit} were committed"
+    said = [f"node {node_id} has entries up to {last} (term {log.term(last)}), and {committed}"]
     there = {node_of(seen) for seen in found if usable(seen) and votes(seen)}
     lost = [each for each in membership.voters if each not in there]
     if not votes(best):
@@ -169,8 +168,7 @@ def losses(best: Seen, found: Sequence[Seen]) -> list[str]:
     known = max((seen.log.hard_state.commit for seen in others if seen.log is not None), default=0)
     if known > last:
         said.append(f"entries {last + 1} to {known} WERE committed, by what another directory says, and are lost")
-    for seen in others:
-        if seen.log is not None and seen.log.last_index > last:
-            said.append(f"node {node_of(seen)} has entries up to {seen.log.last_index}: those behind {last} are given up")
+    longer = [(node_of(seen), seen.log.last_index) for seen in others if seen.log is not None and seen.log.last_index > last]
+    said += [f"node {other} has entries up to {end}: those behind {last} are given up" for other, end in longer]
     said.append("entries that were not committed are kept too: a write that was answered 504, or not at all, may be there")
     return said
