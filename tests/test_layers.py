@@ -47,7 +47,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
         *("ddbd.meter", "ddbd.turns", "ddbd"),
     ),
     "client": ("ddbd.errors",),
-    "cli": ("ddbd.client", "ddbd.backupfile", "ddbd.errors", "ddbd"),
+    "cli": ("ddbd.client", "ddbd.errors", "ddbd.backupfile", "ddbd.rescue.guide", "ddbd"),
     "rescue": ("ddbd.raft.types", "ddbd.raft.quorum", "ddbd.storage.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
     "tap": ("ddbd.*",),
 }
@@ -142,6 +142,16 @@ def _problems(room: str, module: str, types_only: bool) -> Iterator[str]:
         yield f"raft is pure and may not import {module}; have it handed in"
     elif top in OWNERS and room not in OWNERS[top]:
         yield f"only {' and '.join(sorted(OWNERS[top]))} may import {top}"
+
+
+def test_only_the_commands_that_need_no_node_look_into_data_directories() -> None:
+    """All else of the command line speaks HTTP."""
+    importers = {
+        str(path.relative_to(ROOT / PROJECT))
+        for path in (ROOT / PROJECT).rglob("*.py")
+        if room_of(path, ROOT) != "rescue" and any(module.startswith("ddbd.rescue") for _, module, _ in imports(path, ROOT))
+    }
+    assert importers == {"cli/rescue.py"}
 
 
 def test_the_arrows_run_one_way() -> None:

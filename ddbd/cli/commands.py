@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     help: str
 
 
-CLUSTER, TABLES, ROWS, FILES, OTHER = "Cluster", "Databases and tables", "Rows", "Files", "Other"
+CLUSTER, TABLES, ROWS, FILES, RESCUE, OTHER = "Cluster", "Databases and tables", "Rows", "Files", "Without a node", "Other"
 
 COMMANDS: dict[str, Entry] = {
     "status": Entry(CLUSTER, "ddbd.cli.cluster:status", "Show who leads and how far the others are."),
@@ -53,6 +53,14 @@ COMMANDS: dict[str, Entry] = {
     "export": Entry(
         FILES, "ddbd.cli.exporting:export", "Write the rows of TABLE to FILE, in the order of their row_id; - is the standard output."
     ),
+    "backup": Entry(FILES, "ddbd.cli.backups:backup", "Write one instant of all databases to FILE, or look through such a file."),
+    "restore": Entry(FILES, "ddbd.cli.backups:restore", "Bring the databases of a backup back, all at once."),
+    "check": Entry(
+        RESCUE,
+        "ddbd.cli.rescue:check",
+        "Look through a stopped node's data directory; exit with 1 when something is wrong.",
+    ),
+    "recover": Entry(RESCUE, "ddbd.cli.rescue:recover", "Go on with one node after a majority was lost FOR GOOD."),
     "shell": Entry(OTHER, "ddbd.cli.shell:shell", "Type commands at a prompt, or pipe them in."),
     "demo": Entry(OTHER, "ddbd.cli.demo:demo", "Run three nodes, use them, kill the master."),
     "completion": Entry(OTHER, "ddbd.cli.manual:completion", "Print the completion script of a shell."),
