@@ -91,7 +91,7 @@ class Restorer:
         self._prefix = ""
         self._database: DatabaseBegins | None = None  # that is being restored; None: what comes is passed over
         self._staged = ""  # its name for now
-        self._table: TableBegins | None = None
+        self._columns: list[str] = []  # of the table that is being filled
         self._insert = Insert(None, "", ())  # into it, with the rows left out
         self._skip = 0  # rows of it that an earlier attempt has written
         self._slice: list[tuple[str, dict[str, Any]]] = []
@@ -162,7 +162,7 @@ class Restorer:
         body = {"table_name": item.table, "columns": columns}
         answer = await self._do(shape.create_table(shape.Given(body, 0, self._staged, self._limits)))
         info = self._backend.tables.table(self._staged, item.table)
-        self._table = item
+        self._columns = [column.name for column in item.columns]
         self._insert = Insert(self._staged, info.name, (), upsert=True, single=False)
         self._skip = 0 if answer.body["created"] else info.row_count
         self._slice_rows_max = min(SLICE_ROWS, self._limits.batch_rows_max, max(1, self._limits.batch_cells_max // len(item.columns)))
@@ -174,13 +174,11 @@ class Restorer:
             self._skip -= 1
             self._rows += 1
             return
-        assert self._table is not None, "a row outside of a table"
-        what = f"row {row.row_id[:80]!a}"
-        names = [column.name for column in self._table.columns]
-        data = {name: value for name, value in zip(names, row.values, strict=True) if value is not None}
+        assert self._columns, "a row outside of a table"
+        data = {name: value for name, value in zip(self._columns, row.values, strict=True) if value is not None}
         check_row_id("row_id", row.row_id, self._limits)
         if row.size_bytes * shape.GROWTH_MAX > self._limits.row_bytes_max:
-            check_row_size(what, data, self._limits)
+            check_row_size(f"row {row.row_id[:80]!a}", data, self._limits)
         if len(self._slice) >= self._slice_rows_max or self._slice_bytes + row.size_bytes > SLICE_BYTES:
             await self._flush()
         self._slice.append((row.row_id, data))
@@ -198,7 +196,7 @@ class Restorer:
         assert self._database is not None, "the end of a database that is passed over"
         source = self._database.database
         self._done.append(_Staged(self._staged, self._wishes.name or source, source, item.content, *self._counts))
-        self._database = self._table = None
+        self._database, self._columns = None, []
 
     # The end.
 
