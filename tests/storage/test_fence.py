@@ -11,6 +11,7 @@ from storage_kit import FOUNDERS, SMALL
 from ddbd.errors import ConfigError, Corrupt, StorageFailed
 from ddbd.storage.directory import FORMAT, Identity, load_identity, open_store, read_identity, write_identity
 from ddbd.storage.fence import FENCED, RECOVERY, Fence, read_fence, write_fence
+from ddbd.storage.memory import memory_store
 
 ME = Identity.of("new", "1", "", True, ("old", "older"))
 
@@ -26,6 +27,13 @@ def test_a_fenced_directory_is_refused_and_says_what_to_do(tmp_path: Path) -> No
     found = load_identity(tmp_path / "d")
     assert found is not None
     assert found.cluster_id == "old"
+
+
+def test_a_store_knows_its_cluster(tmp_path: Path) -> None:
+    store = open_store(tmp_path, ME, SMALL, founders=FOUNDERS)
+    assert store.cluster_id() == "new"
+    store.close()
+    assert memory_store().cluster_id() == "memory"
 
 
 def test_a_damaged_fence_fences_all_the_same(tmp_path: Path) -> None:
