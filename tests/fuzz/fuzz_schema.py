@@ -51,13 +51,12 @@ WAITED = {"no_leader", "outcome_unknown", "not_handed_over"}  # by requests with
 
 
 class SchemaFuzzer:
-    def __init__(self, cluster: LocalCluster, fuzz_seed: int, tally: Tally) -> None:
+    def __init__(self, cluster: LocalCluster, told: dict[str, Any], fuzz_seed: int, tally: Tally) -> None:
         self._cluster = cluster
         self._seed = fuzz_seed
         self._tally = tally
         self._nodes = list(cluster.nodes.values())
         self._session = requests.Session()
-        told = call(self._nodes[0].address, "GET", "/openapi.json").json()
         self._schema = schemathesis.openapi.from_dict(closed(told))
         self.operations = [each.ok() for each in self._schema.get_all_operations()]
 
