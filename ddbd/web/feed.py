@@ -6,7 +6,7 @@ One broadcaster encodes each event once, and the same bytes go to every tab. Whi
 
 * A tab begins with a snapshot, or, when it names an event that is still in the ring (Last-Event-ID), with all that came after that one.
 * A tab that does not read gets nothing more: what its transport holds by then is all. When it reads again it gets a new snapshot; when it
-  does not for STALLED_SECONDS, its connection is cut, so that the dead keep nobody out.
+  does not for STALLED_SECONDS, its connection is cut, here or by the kernel, so that the dead keep nobody out.
 * Ids are `<boot>-<number>`; a boot is a random word, so a node that was started anew takes no id of its earlier life for its own.
 """
 
@@ -15,6 +15,7 @@ One broadcaster encodes each event once, and the same bytes go to every tab. Whi
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -145,6 +146,7 @@ class Feed(Resource):
         self._begin()
         self.tabs.add(tab)
         request.registerProducer(tab, True)
+        _bound_silence(request)
         tab.write(RETRY + self._missed_by(request))
         return NOT_DONE_YET
 
@@ -274,6 +276,15 @@ class Feed(Resource):
             data = b'%s,"history":{%s},"timeline":%s}' % (head[:-1], history, _encode(sources.timeline()))
             self._snapshot = (self._number, self._event("snapshot", data))
         return self._snapshot[1]
+
+
+def _bound_silence(request: Any) -> None:
+    """The kernel takes megabytes for a client that is gone without a word, or does not read, before the transport is full: it hangs up
+    itself once it waited so long to get rid of some.
+    """
+    handle = getattr(request.transport, "getHandle", None)
+    if handle is not None:
+        handle().setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
 
 
 def _steady(status: Status) -> dict[str, Any]:
