@@ -106,6 +106,8 @@ class NodeStatus(TypedDict):
 class TableStatus(TypedDict):
     name: str
     columns: list[str]
+    types: list[str]  # of the columns, in their order
+    indexed: list[str]  # those of the columns that have an index
     row_count: int
 
 

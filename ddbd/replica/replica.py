@@ -6,7 +6,7 @@ from typing import Literal
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from ddbd.answers import Address, ClusterStatus, Handed, NodeStatus
+from ddbd.answers import Address, ClusterStatus, Handed, NodeStatus, TableStatus
 from ddbd.commands import Answer, AnyCommand, format_of
 from ddbd.config import Config
 from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
@@ -17,7 +17,7 @@ from ddbd.replica.promises import World
 from ddbd.replica.reads import Waiter
 from ddbd.replica.saves import Saves
 from ddbd.replica.tuning import HURRY_COUNT, raft_config
-from ddbd.storage import Store, Tables
+from ddbd.storage import Store, TableInfo, Tables
 
 DRAIN_SECONDS = 5.0  # how long a stopping node waits for its clients' writes
 
@@ -255,11 +255,7 @@ class Replica:
             "applied_index": core.applied_index,
             "default_database": tables.default_database,
             "databases": [
-                {
-                    "name": name,
-                    "tables": [{"name": t.name, "columns": [c.name for c in t.columns], "row_count": t.row_count} for t in table_infos],
-                }
-                for name, table_infos in tables.databases()
+                {"name": name, "tables": [_table_status(info) for info in table_infos]} for name, table_infos in tables.databases()
             ],
             "nodes": [self._node_status(each) for each in self.config.node_ids],
             "ready": self.unready_reason() is None,
@@ -346,3 +342,13 @@ class Replica:
         waiters, self._leader_waiters = self._leader_waiters, []
         for waiter in waiters:
             waiter.finish(NotReady("this node stopped; send the call to another one"))
+
+
+def _table_status(info: TableInfo) -> TableStatus:
+    return {
+        "name": info.name,
+        "columns": [column.name for column in info.columns],
+        "types": [column.type for column in info.columns],
+        "indexed": [column.name for column in info.columns if column.index],
+        "row_count": info.row_count,
+    }

@@ -47,7 +47,8 @@ def test_status_of_the_leader_has_the_shape_of_the_contract(trio: Cluster) -> No
     assert status["node"] == {"id": "1", "address": "localhost:8080", "role": "leader", "is_master": True, "reactor": None}
     assert status["master"] == {"id": "1", "address": "localhost:8080"}
     assert status["default_database"] == "d"
-    assert status["databases"] == [{"name": "d", "tables": [{"name": "t", "columns": ["v"], "row_count": 2}]}]
+    table = {"name": "t", "columns": ["v"], "types": ["any"], "indexed": [], "row_count": 2}
+    assert status["databases"] == [{"name": "d", "tables": [table]}]
     last = status["last_index"]
     assert status["commit_index"] == status["applied_index"] == last
     for place, each in enumerate(status["nodes"], 1):
