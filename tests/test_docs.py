@@ -170,7 +170,7 @@ def test_every_field_of_status_is_explained_and_every_explained_field_is_there(t
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_path_of_the_repository_that_a_page_names_exists(page: Path) -> None:
-    pattern = re.compile(rf"(?<![\w./-])(?:{'|'.join(TOP_FOLDERS)})/[\w./-]*")
+    pattern = re.compile(rf"(?<![\w./-])(?:{'|'.join(TOP_FOLDERS)})/[\w./@-]*")
     words = ticked(page.read_text("utf-8"))
     missing = [path for word in words for path in pattern.findall(word) if not (ROOT / path).exists()]
     files = {path.name for folder in ("ddbd", "tests", "bench", "twisted") for path in (ROOT / folder).rglob("*.py")}
