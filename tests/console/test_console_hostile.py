@@ -72,6 +72,7 @@ def test_nothing_that_a_node_tells_becomes_html(played: PlayedNode, tabs: Tabs) 
     played.happen(EVIL, EVIL, EVIL, **{EVIL: [EVIL]})
     with tabs.open(played.url) as page:
         expect(page.locator(".events li")).to_contain_text("<img")
+        played.say("peers", {"now": time.time(), "peers": played.scene["peers"]})
         expect(page.locator("tr[data-node='3']")).to_contain_text("onerror")
         page.locator(".events summary").click()
         assert_harmless(page)
