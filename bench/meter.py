@@ -11,7 +11,9 @@ import time
 import timeit
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
+from ddbd.answers import Status
 from ddbd.config import Config, Node
 from ddbd.meter import READS, WRITES, Meter
 from ddbd.replica.saves import Saves
@@ -84,7 +86,11 @@ def main() -> None:
 
 def metrics_of(meter: Meter) -> Metrics:
     nodes = tuple(Node(str(n), f"localhost:{8079 + n}", n == 1, "localhost", 8079 + n, "localhost") for n in (1, 2, 3))
-    status = Standby(Config(nodes, Path("config.json")), "1").status
+    standby = Standby(Config(nodes, Path("config.json")), "1")
+
+    def status() -> Status:
+        return cast("Status", {**standby.status(), "rates": {"writes": 0.0, "reads": 0.0}})
+
     turns = Turns(lambda *_: [])
     room = Room(900, 1_000, 30, 60, 100)
     return Metrics(Sources(status, lambda: _Measured(), meter, turns, Timeline(time.time), lambda: room, lambda: 4, lambda: 2, 64))

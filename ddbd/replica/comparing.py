@@ -72,9 +72,9 @@ class Comparing:
         voters = core.membership.voters
         if 2 * len(low & set(voters)) >= len(voters):
             return True
-        if driver.node_id not in low or driver.hand_over(among=reports):
+        if driver.node_id not in low or driver.handover.begin(among=reports):
             return False
-        is_known = all(peer in reports for peer in voters if peer != driver.node_id and driver.hears(peer))
+        is_known = all(peer in reports for peer in voters if peer != driver.node_id and driver.handover.hears(peer))
         return is_known or driver.is_disk_full
 
     # Everyone's side.

@@ -9,7 +9,7 @@ A `Fatal` error, and any other exception here, ends the process: a replica that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -344,24 +344,6 @@ class Driver:
         self.carried.applied(results)
         self.proposals.applied(results, tables)
         self.comparing.applied(tables.applied_index)
-
-    def hears(self, peer: NodeId) -> bool:
-        """Whether this leader heard the peer lately."""
-        leading = self.core.leading
-        return leading is not None and leading.ticks - leading.progress[peer].acked_tick <= self.core.config.election_timeout_ticks
-
-    def hand_over(self, among: Container[NodeId] | None = None) -> bool:
-        """Gives leadership to the fittest of those that were heard lately. Returns whether that is under way now."""
-        core, leading = self.core, self.core.leading
-        if leading is None:
-            return False
-        if leading.transfer_to is not None:
-            return True
-        best = next((peer for peer in self.handover.fit() if among is None or peer in among), None)
-        if best is None or not core.transfer(best):
-            return False
-        self.wake()
-        return True
 
     def quarantine(self, reason: str) -> None:
         """Serve no reads and lead nobody until a snapshot took the place of these tables. Survives a restart."""

@@ -11,6 +11,7 @@ An end is one of three: there is a new leader and it is the one that was wished 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -51,8 +52,26 @@ class Handover:
         """Who could lead, the one with the longest log first. Of a leader."""
         core, leading = self._driver.core, self._driver.core.leading
         assert leading is not None, "only a leader knows who is fit"
-        others = [peer for peer in core.membership.voters if peer != core.id and peer not in core.unfit and self._driver.hears(peer)]
+        others = [peer for peer in core.membership.voters if peer != core.id and peer not in core.unfit and self.hears(peer)]
         return sorted(others, key=lambda peer: leading.progress[peer].match_index, reverse=True)
+
+    def hears(self, peer: NodeId) -> bool:
+        """Whether this leader heard the peer lately."""
+        core, leading = self._driver.core, self._driver.core.leading
+        return leading is not None and leading.ticks - leading.progress[peer].acked_tick <= core.config.election_timeout_ticks
+
+    def begin(self, among: Container[NodeId] | None = None) -> bool:
+        """Gives leadership to the fittest of those that were heard lately. Returns whether that is under way now."""
+        core, leading = self._driver.core, self._driver.core.leading
+        if leading is None:
+            return False
+        if leading.transfer_to is not None:
+            return True
+        best = next((peer for peer in self.fit() if among is None or peer in among), None)
+        if best is None or not core.transfer(best):
+            return False
+        self._driver.wake()
+        return True
 
     # What comes in.
 

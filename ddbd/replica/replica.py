@@ -325,7 +325,7 @@ class Replica:
         core = self._driver.core
         assert self._drained is not None, "nobody waits for the drain"
         if core.leading is not None and core.leading.transfer_to is None:
-            self._driver.hand_over()
+            self._driver.handover.begin()
         is_handed_over = not core.is_leader or len(core.membership.voters) == 1
         is_done = is_handed_over and self._driver.proposals.open_count == 0
         if is_done or self._driver.is_stopped or self._world.clock.seconds() >= self._drain_until:

@@ -13,30 +13,27 @@ from typing import Any, NamedTuple, cast
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import RequestRedirect
 
 from ddbd.answers import Status
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Limits
-from ddbd.errors import DdbError, Fatal, NotLeader, Refused
+from ddbd.errors import NotLeader, Refused
 from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
 from ddbd.web.backup import backup
 from ddbd.web.canonical import decode_object, quoted
 from ddbd.web.door import load_type
 from ddbd.web.drive import drive
+from ddbd.web.faults import Faults
 from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.kinds import Body
 from ddbd.web.load import load
 from ddbd.web.openapi import Document
 from ddbd.web.parameters import AT_MASTER, LOAD, TIMELINE, WRITE, Parameters
-from ddbd.web.problems import CONTENT_TYPE, STATUSES, Problem, internal_problem, problem_of
+from ddbd.web.problems import CONTENT_TYPE, problem_of
 from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
-from ddbd.web.request_ids import NAME, id_of
 from ddbd.web.restore import restore
 from ddbd.web.watching import METRICS_TYPE, Watch
 
@@ -116,7 +113,6 @@ class Api:
 
     app = Klein()
     app.url_map.merge_slashes = False  # it would redirect, to whatever host the client named
-    log = Logger()
 
     def __init__(
         self,
@@ -129,7 +125,7 @@ class Api:
     ) -> None:
         self.backend = backend
         self.watch = watch
-        self._entropy = entropy
+        self.faults = Faults(backend, entropy)
         self._clock = clock
         self._ids = ids
         self._now = now
@@ -361,54 +357,16 @@ class Api:
     @app.handle_errors(Exception)
     def unrouted(self, request: Any, failure: Failure) -> bytes:
         """What Klein's router raises. Klein writes what is returned, and finishes the request."""
-        reply = self._problem_reply(request, failure)
+        reply = self.faults.reply(request, failure)
         set_head(request, reply, self.common(), self._index_of(reply))
         return reply.body
 
     async def refuse(self, request: Any, failure: Failure) -> None:
-        reply = self._problem_reply(request, failure)
+        reply = self.faults.reply(request, failure)
         if request.startedWriting:
             await cut(request)
         else:
             self._send(request, reply)
-
-    def _problem_reply(self, request: Any, failure: Failure) -> Reply:
-        problem, headers = self._problem(request, failure)
-        if problem.status == 405 and request.method == b"OPTIONS":
-            return Reply(204, headers=tuple(headers))
-        return Reply(problem.status, problem.body(), CONTENT_TYPE, (*problem.headers, *headers))
-
-    def _problem(self, request: Any, failure: Failure) -> tuple[Problem, list[tuple[bytes, bytes]]]:
-        error = failure.value
-        if isinstance(error, NotLeader):
-            return self._elsewhere(request, error)
-        if isinstance(error, DdbError) and not isinstance(error, Fatal) and error.code in STATUSES:
-            return problem_of(error), []
-        if isinstance(error, MethodNotAllowed):
-            methods = sorted({*(error.valid_methods or ()), "OPTIONS"})
-            detail = f"this path takes {', '.join(methods)}; use one of them"
-            return problem_of(Refused("method_not_allowed", detail)), [(b"Allow", ", ".join(methods).encode("ascii"))]
-        if isinstance(error, RequestRedirect | HTTPException):
-            detail = (
-                "there is nothing at this path; the calls are /insert, /update, /delete_record, /select, /search and /status, among others"
-            )
-            return problem_of(Refused("not_found", detail)), []
-        if isinstance(error, Fatal):
-            self.backend.fatal(error)
-        problem, headers, log_id = self.internal_problem(request)
-        self.log.failure("{method} {path} failed ({log_id})", failure, method=request.method, path=request.path, log_id=log_id)
-        return problem, headers
-
-    def internal_problem(self, request: Any) -> tuple[Problem, list[tuple[bytes, bytes]], str]:
-        """With the id of the line in the log; where the client gave none, the header field that tells it this one."""
-        given = id_of(request.requestHeaders)
-        log_id = given or self._entropy(8).hex().encode("ascii")
-        return internal_problem(str(log_id, "ascii")), [] if given else [(NAME, log_id)], str(log_id, "ascii")
-
-    def _elsewhere(self, request: Any, error: NotLeader) -> tuple[Problem, list[tuple[bytes, bytes]]]:
-        master = self.backend.config.node(error.leader_id)
-        problem = problem_of(error)._replace(more={"master": {"id": master.id, "address": master.address}})
-        return problem, [(b"Location", master.url.encode("ascii") + request.uri)]
 
 
 def _idempotency_key(request: Any, limits: Limits) -> str:

@@ -255,7 +255,7 @@ class Request:
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Whatever a resource let through."""
-        problem, headers, log_id = self.channel.site.api.internal_problem(self)
+        problem, headers, log_id = self.channel.site.api.faults.internal(self)
         logger.failure("{method} {path} failed ({log_id})", failure=reason, method=self.method, path=self.path, log_id=log_id)
         if self.startedWriting:
             self.transport.abortConnection()

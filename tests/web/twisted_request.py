@@ -88,7 +88,7 @@ class TwistedRequest(server.Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Whatever a resource let through."""
-        problem, _, log_id = self.channel.site.api.internal_problem(self)
+        problem, _, log_id = self.channel.site.api.faults.internal(self)
         self._log.failure("{method} {path} failed ({log_id})", failure=reason, method=self.method, path=self.path, log_id=log_id)
         if self.startedWriting:
             self.transport.abortConnection()
