@@ -37,8 +37,8 @@ highlight_language = "none"  # an indented block is a line for a shell, a config
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-# Types of others are named, not linked: their documentation is not here, and nothing is fetched.
-nitpick_ignore_regex = [(r"py:.*", r"(?!ddbd\b).*")]
+# What `ddbd.client` offers must be found. Types of others, and the client's own inner ones, are named and not linked: nothing is fetched.
+nitpick_ignore_regex = [(r"py:.*", r"(?!ddbd\.client\.[A-Z]\w*$).*")]
 
 html_theme = "furo"
 html_title = f"ddbd {__version__}"
