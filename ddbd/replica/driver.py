@@ -101,11 +101,6 @@ class Driver:
         if self._turn_call is None and not self.is_stopped:
             self._turn_call = self.world.clock.callLater(0, self._called)
 
-    def hurry(self) -> None:
-        """Takes a turn now, in the middle of the reactor's: so much waits that the others can begin with it."""
-        if not self._is_turning and not self.is_stopped:
-            self._turn()
-
     def receive(self, message: Message) -> None:
         """One message from a peer."""
         if self.is_stopped:

@@ -88,10 +88,6 @@ class Proposals:
         return len(self._held) + len(self._sent)
 
     @property
-    def held_count(self) -> int:
-        return len(self._held)
-
-    @property
     def is_registered(self) -> bool:
         return self._boot is not None
 

@@ -16,7 +16,7 @@ from ddbd.replica.driver import Driver
 from ddbd.replica.promises import World
 from ddbd.replica.reads import Waiter
 from ddbd.replica.saves import Saves
-from ddbd.replica.tuning import HURRY_COUNT, raft_config
+from ddbd.replica.tuning import raft_config
 from ddbd.storage import Store, TableInfo, Tables
 
 DRAIN_SECONDS = 5.0  # how long a stopping node waits for its clients' writes
@@ -122,8 +122,6 @@ class Replica:
         except DdbError as error:
             return fail(error)
         driver.wake()
-        if driver.proposals.held_count >= HURRY_COUNT:
-            driver.hurry()
         return answer
 
     def _assert_read_by_all(self, command: AnyCommand) -> None:

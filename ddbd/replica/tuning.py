@@ -7,7 +7,6 @@ from ddbd.raft.config import RaftConfig
 from ddbd.raft.types import NodeId
 
 # What one turn may do; then the reactor serves others before the next one.
-HURRY_COUNT = 16  # held writes with which a turn begins at once
 READIES_MAX = 16
 TURN_SECONDS = 0.005  # after which no other Ready is begun
 LONG_TURN_SECONDS = 0.006  # of the reactor, before this driver's part: then applying has the next one

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from replica_kit import LATENCY_SECONDS, Cluster, MemoryNode, Outcome, insert
+from replica_kit import LATENCY_SECONDS, Cluster, Outcome
 
 from ddbd.commands import Applied
 from ddbd.raft.messages import AppendEntries, AppendResponse, Message
 from ddbd.raft.types import Entry
-from ddbd.replica.tuning import HURRY_COUNT
 from ddbd.storage.memory import MemoryStore
 from ddbd.storage.memory_tables import MemoryTables
 
@@ -78,36 +77,6 @@ def test_followers_without_clients_know_a_commit_before_the_next_heartbeat_is_ov
     trio.done(written)
     took = trio.until(lambda: all(node.local("a") is not None for node in trio.running))
     assert took <= trio.config.timing.heartbeat_ms / 1000
-
-
-def appends_of(trio: Cluster) -> list[int]:
-    """The entries of each AppendEntries to node 2."""
-    return [len(message.entries) for message in trio.seen if isinstance(message, AppendEntries) and message.to == "2"]
-
-
-def test_many_writes_of_one_reactor_turn_leave_in_batches_that_the_others_can_begin_with(trio: Cluster) -> None:
-    leader: MemoryNode = trio.nodes["1"]
-    trio.seen.clear()
-    answers = [leader.write(insert(f"r{number}")) for number in range(HURRY_COUNT + 3)]
-    assert appends_of(trio) == [HURRY_COUNT], "the first batch left before the reactor's turn was over"
-    trio.done(*answers)
-    assert all(answer.is_ok for answer in answers)
-    assert [count for count in appends_of(trio) if count] == [HURRY_COUNT, 3]
-
-
-def test_writes_that_come_while_a_turn_answers_others_wait_for_the_next_one(trio: Cluster) -> None:
-    """A client with requests sent ahead: its next ones begin inside of the answer to the one before."""
-    leader, more = trio.nodes["1"], []
-
-    def answered(answer: object) -> object:
-        more.extend(leader.write(insert(f"next{number}")) for number in range(HURRY_COUNT))
-        return answer
-
-    first = Outcome(leader.replica.propose(insert("first"), 5.0).addCallback(answered), trio.clock)
-    trio.until(lambda: first.is_done)
-    trio.done(*more)
-    assert first.is_ok
-    assert all(each.is_ok for each in more)
 
 
 class WatchedTables(MemoryTables):

@@ -10,7 +10,6 @@ from replica_kit import CLIENT_SECONDS, Cluster, Outcome, insert, update
 from ddbd.config import Limits
 from ddbd.errors import NoLeader, OutcomeUnknown
 from ddbd.raft.messages import AppendEntries, ReadRequest
-from ddbd.replica.tuning import HURRY_COUNT
 
 ELECTION_SECONDS = 0.5
 
@@ -41,10 +40,10 @@ def test_a_read_on_a_follower_sees_what_was_answered_before_it_began(trio: Clust
 def test_many_writes_of_one_turn_are_one_append(trio: Cluster) -> None:
     trio.run(1.0)
     trio.seen.clear()
-    written = [trio.nodes["1"].insert(f"r{number}") for number in range(HURRY_COUNT - 1)]
+    written = [trio.nodes["1"].insert(f"r{number}") for number in range(50)]
     trio.done(*written)
     appends = [each for each in trio.seen if isinstance(each, AppendEntries) and each.to == "2" and each.entries]
-    assert [len(each.entries) for each in appends] == [HURRY_COUNT - 1]
+    assert [len(each.entries) for each in appends] == [50]
 
 
 def test_writes_meet_a_crash_of_the_leader_and_go_on_without_an_error(trio: Cluster) -> None:
