@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from process_kit import TABLE, create_table, insert, rows, wait_same
-from test_recover import ddb
+from test_recovered import ddb
 
 from ddbd.cli.client import call
 from ddbd.cli.local import LocalCluster
