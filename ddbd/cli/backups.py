@@ -10,6 +10,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +28,8 @@ from ddbd.errors import Refused
 COPY_SECONDS = 3600.0  # to the first byte: the node copies its tables before, and reads them back after
 CHUNK_BYTES = 256 * 1024
 SENDS_MAX = 10
+READY_SECONDS = 20.0  # how long a restore waits for a node that is ready
+READY_POLL_SECONDS = 0.2
 NOTED_LINES = 1_000
 
 
@@ -183,7 +187,7 @@ def _send_until_done(frame: Frame, file: Path, path: str, quiet: bool) -> dict[s
     """Raises CliError, ClientError."""
     said = "no node is ready"
     for _ in range(SENDS_MAX):
-        ready = [report.address for report in frame.survey() if report.ready]
+        ready = _ready(frame)
         if not ready:
             break
         answer = _send(frame, ready[0], file, path, quiet)
@@ -197,6 +201,16 @@ def _send_until_done(frame: Frame, file: Path, path: str, quiet: bool) -> dict[s
         if not may_be_repeated:
             raise CliError(said, {404: NOT_FOUND, 409: CONFLICT}.get(answer.status, REFUSED))
     raise CliError(f"the restore is not done ({said}); what is in the cluster already is kept: the same command goes on", UNAVAILABLE)
+
+
+def _ready(frame: Frame) -> list[str]:
+    """Where the next attempt can go. After a node's death nobody is ready for a moment."""
+    deadline, pause = time.monotonic() + READY_SECONDS, threading.Event()
+    while True:
+        ready = [report.address for report in frame.survey() if report.ready]
+        if ready or time.monotonic() >= deadline:
+            return ready
+        pause.wait(READY_POLL_SECONDS)
 
 
 def _refusal(answer: Answer) -> tuple[str, bool]:

@@ -60,7 +60,11 @@ COMMANDS: dict[str, Entry] = {
         "ddbd.cli.rescue:check",
         "Look through a stopped node's data directory; exit with 1 when something is wrong.",
     ),
-    "recover": Entry(RESCUE, "ddbd.cli.rescue:recover", "Go on with one node after a majority was lost FOR GOOD."),
+    "recover": Entry(
+        RESCUE,
+        "ddbd.cli.rescue:recover",
+        "Go on with one node after a majority was lost FOR GOOD. What only the lost nodes knew is given up.",
+    ),
     "shell": Entry(OTHER, "ddbd.cli.shell:shell", "Type commands at a prompt, or pipe them in."),
     "demo": Entry(OTHER, "ddbd.cli.demo:demo", "Run three nodes, use them, kill the master."),
     "completion": Entry(OTHER, "ddbd.cli.manual:completion", "Print the completion script of a shell."),

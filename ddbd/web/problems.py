@@ -64,6 +64,7 @@ STATUSES: dict[str, tuple[int, str]] = {
 _PLACE = {"type": "integer", "minimum": 0}
 PROBLEM_MORE: dict[str, Any] = {
     "master": {"type": "object", "properties": {"id": {"type": "string"}, "address": {"type": "string"}}, "required": ["id", "address"]},
+    "staged": {"type": "array", "items": {"type": "string"}},
     **dict.fromkeys(("rows", "slices", "index", "row", "first_row", "last_row"), _PLACE),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,28 @@ from ddbd.cli.completing import SessionCompleter
 from ddbd.cli.errors import CliError
 from ddbd.cli.frame import Frame, Settings
 from ddbd.cli.language import VERBS, NotUnderstood
+from ddbd.cli.output import Output
 from ddbd.cli.session import DOT_COMMANDS, Session
 from ddbd.client import RowExists
+
+
+class Stdout(io.TextIOBase):
+    """Whatever is the standard output at the moment: pytest's own changes between a fixture and its test."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def isatty(self) -> bool:
+        return False
 
 
 @pytest.fixture
 def session(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> Session:
     """Its output goes where capsys looks."""
     settings = Settings(nodes=",".join(ADDRESSES), transport=cluster.wires, output="table")
-    return Session(Frame(click.Context(click.Command("shell")), settings), asks=False)
+    frame = Frame(click.Context(click.Command("shell")), settings)
+    frame.output = Output("table", Stdout())
+    return Session(frame, asks=False)
 
 
 def test_every_sentence_is_run(ddb: Any, cluster: Cluster) -> None:

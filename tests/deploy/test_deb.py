@@ -76,20 +76,23 @@ def test_the_package_puts_things_where_the_unit_looks() -> None:
         assert path in build
 
 
-def manual() -> str:
-    return subprocess.run([sys.executable, str(DEB / "manual.py")], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+def written(folder: Path) -> list[Path]:
+    """What the build puts into the package."""
+    subprocess.run(
+        [sys.executable, "-c", "from ddbd.cli import main; main()", "man", "--write", str(folder)], check=True, capture_output=True
+    )
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_manual_page_has_every_command() -> None:
-    page = manual()
-    assert ".TH DDB 1" in page
-    assert "\\fB\\&demo\\fR" in page
-    assert "\\fB\\&version\\fR" in page
+def test_the_package_has_pages_and_completion_of_every_command(tmp_path: Path) -> None:
+    names = {path.name for path in written(tmp_path)}
+    assert {"ddb.1", "ddb-status.1", "ddb-recover.1"} <= names
+    assert {"ddb", "_ddb", "ddb.fish"} <= names
+    assert 'man --write "$root/usr/share"' in (DEB / "build").read_text()
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff")
-@pytest.mark.parametrize("name", ["ddb.1", "ddbd.8"])
-def test_the_manual_pages_are_set_without_a_warning(name: str) -> None:
-    page = manual() if name == "ddb.1" else (DEB / name).read_text()
+def test_the_manual_page_of_the_daemon_is_set_without_a_warning() -> None:
+    page = (DEB / "ddbd.8").read_text()
     found = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=page, capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (0, "")

@@ -37,7 +37,7 @@ CHECKS: list[Any] = [
 
 # Refusals of requests that fit the document: what depends on the tables, or is a rule that JSON Schema has no word for.
 STATE = {"no_database", "database_not_found", "table_not_found", "row_not_found", "unknown_column", "row_exists", "table_exists"}
-UNSAID = STATE | {"version_mismatch", "not_master", "not_acceptable", "idempotency_mismatch"}
+UNSAID = STATE | {"invalid_backup", "version_mismatch", "not_master", "not_acceptable", "idempotency_mismatch"}
 # These too, but only with the sentence of such a rule.
 UNSAID_SENTENCES = {
     "invalid_value": ("bytes", "holds", "given twice", "no node is called so", "in the query string and", "with an index", "is no version"),
@@ -48,6 +48,12 @@ UNSAID_SENTENCES = {
     "invalid_csv": ("",),
 }
 WAITED = {"no_leader", "outcome_unknown", "not_handed_over"}  # by requests with a timeout of their own, or about who leads
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(ctx: Any, value: Any) -> bytes:
+    """A body of lines is drawn as a text."""
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
 
 
 class SchemaFuzzer:

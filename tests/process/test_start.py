@@ -14,6 +14,7 @@ import pytest
 import ddbd
 from ddbd.cli.client import NodeUnreachable, call
 from ddbd.cli.local import LocalCluster, eventually, free_ports, local_config, node_environment, twistd_command
+from ddbd.storage.directory import FORMAT
 
 START_SECONDS = 30
 
@@ -141,10 +142,10 @@ def test_the_data_of_a_newer_format_is_refused_and_not_touched(running: LocalClu
     running.close()
     data = running.data_dir / "1"
     identity = data / "identity.json"
-    identity.write_text(json.dumps({**json.loads(identity.read_text()), "format": 2, "zone": "b"}))
+    identity.write_text(json.dumps({**json.loads(identity.read_text()), "format": FORMAT + 1, "zone": "b"}))
     before = fingerprint(data)
     result = run(tmp_path, "--node", "1", "--config", str(running.config_path), "--data-dir", str(data))
-    assert_one_sentence(result, str(data), "format 2", "newer version")
+    assert_one_sentence(result, str(data), f"format {FORMAT + 1}", "newer version")
     assert fingerprint(data) == before
 
 
