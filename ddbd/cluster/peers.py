@@ -37,6 +37,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool, _HTTP11ClientFactory
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -268,6 +269,8 @@ def cause(failure: Failure) -> str:
         return cause(wrapped[0])
     if failure.check(CancelledError):
         return "no answer in time"  # that is how a request that timed out ends
+    if failure.check(PotentialDataLoss):
+        return "the connection was closed"  # how the body of a stream ends
     return " ".join(failure.getErrorMessage().split()) or type(failure.value).__name__
 
 
