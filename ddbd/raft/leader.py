@@ -326,8 +326,8 @@ def tick(raft: Raft, leading: Leading) -> None:
         _send_heartbeats(raft, leading)
         offers.repeat(raft, leading)
     if (leading.ticks + 1) % raft.config.heartbeat_ticks == 0:
-        for progress in leading.progress.values():
-            progress.wanted_index = raft.commit_index  # before the heartbeat: else its answer comes from one who was not told yet
+        for peer in leading.progress:
+            tell_commit(leading, peer, raft.commit_index)  # before the heartbeat: else its answer comes from one who was not told yet
     if leading.transfer_to is not None:
         leading.transfer_ticks += 1
         if leading.transfer_ticks >= raft.config.election_timeout_ticks:

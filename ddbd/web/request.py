@@ -44,21 +44,9 @@ class Request:
     """`load` is the body of a streaming load while it arrives; else `content` has all of it."""
 
     __slots__ = (
-        *(
-            "_args",
-            "_began",
-            "_chunked",
-            "_content",
-            "_fields",
-            "_finish_waiters",
-            "_is_whole",
-            "_keep_open",
-            "_kind",
-            "_pieces",
-            "_status",
-        ),
-        *("body_bytes", "branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "load", "mapper", "method"),
-        *("path", "postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
+        *("_args", "_began", "_chunked", "_content", "_fields", "_finish_waiters", "_is_whole", "_keep_open", "_kind", "_pieces"),
+        *("_status", "body_bytes", "branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "load", "mapper"),
+        *("method", "path", "postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
     )
 
     def __init__(self, channel: Channel, incoming: Incoming) -> None:

@@ -118,6 +118,26 @@ def test_a_core_is_idle_exactly_when_a_ready_would_be_empty() -> None:
     assert core.is_idle(), "a stranger is told nothing"
 
 
+def test_a_tick_forgets_nobody_who_waits_for_a_commit_that_is_still_to_come() -> None:
+    """A slow disk, or a slow network: heartbeats pass before the entry is committed."""
+    cluster = Cluster.of(3, commit_waits=True)
+    core = cluster.elect("1")
+    cluster.settle()
+    cluster.hold("2")
+    cluster.hold("3")
+    core.propose([b"x"], 0)
+    core.tell_commit("2")
+    settle(cluster)
+    for _ in range(core.config.heartbeat_ticks):
+        core.tick()
+        settle(cluster)
+    assert core.commit_index == 1
+    cluster.release("3")
+    cluster.settle()
+    assert core.commit_index == 2
+    assert (cluster["2"].commit_index, cluster["3"].commit_index) == (2, 1), "who waits is told at once, who does not is not"
+
+
 def test_a_follower_with_a_snapshot_on_offer_is_not_idle() -> None:
     cluster = Cluster.of(3)
     cluster.elect("1")
