@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from storage_kit import Client, fired, results, rows
-from twisted.internet.defer import CancelledError, Deferred, execute
+from test_log import HandThreads
+from twisted.internet.defer import CancelledError
 
 from ddbd.commands import Column, CreateTable, Delete, InitDatabase
 from ddbd.config import Limits
@@ -17,24 +18,6 @@ from ddbd.storage import Query
 from ddbd.storage.memory_tables import MemoryTables
 from ddbd.storage.tables import SqliteTables
 from ddbd.storage.threads import InlineThreads, Threads
-
-
-class HandThreads:
-    """A thread that works when the test says so."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, Deferred[Any]]] = []
-
-    def defer(self, call: Any) -> Deferred[Any]:
-        self.calls.append((call, Deferred()))
-        return self.calls[-1][1]
-
-    def work(self) -> None:
-        call, waiting = self.calls.pop(0)
-        execute(call).chainDeferred(waiting)
-
-    def close(self) -> None:
-        """Nothing is under way between two calls of `work`."""
 
 
 def on_disk(folder: Path, limits: Limits | None = None, threads: Threads | None = None) -> SqliteTables:

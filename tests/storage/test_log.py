@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from storage_kit import FOUNDERS, SMALL, CrashDisk, entries, entry, fired, results
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 
 from ddbd.config import Limits
 from ddbd.errors import Corrupt, StorageFailed
@@ -192,7 +192,7 @@ class HandThreads:
 
     def work(self) -> None:
         call, waiting = self.calls.pop(0)
-        waiting.callback(call())
+        execute(call).chainDeferred(waiting)
 
     def close(self) -> None:
         pass

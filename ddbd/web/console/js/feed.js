@@ -19,7 +19,7 @@ export function startFeed(store, address) {
   let source = null;
   let heard = Date.now() / 1000;
   let opened = heard;
-  let hiddenSince = 0;
+  let hiddenSince = document.hidden ? heard : 0; // a tab may be opened behind another one
 
   const open = () => {
     source?.close();

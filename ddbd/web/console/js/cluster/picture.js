@@ -29,6 +29,7 @@ export function makePicture() {
   let streams = new Map();
 
   const build = (/** @type {Peer[]} */ peers) => {
+    for (const stream of streams.values()) stream.close();
     fill(lines);
     fill(nodes);
     const places = placed(peers.length);
