@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,14 +49,17 @@ class Copies:
         self._threads = threads
         self._count = 0
         self._is_taken = False  # there is a copy, or one in the making
+        self._is_making = False
+        self._is_closed = False
 
     def make(self) -> Deferred[Copy]:
         """See `storage.Tables.copy`."""
         if self._is_taken:
             return fail(Busy(COPY_BUSY))
-        self._is_taken = True
+        self._is_taken = self._is_making = True
         self._count += 1
-        target = f"{self._outgoing}/backup-{self._count}.db"
+        # Named after the tables' own folder too: a copy of a former generation may still be read when a snapshot has taken its place.
+        target = f"{self._outgoing}/backup-{Path(self._path).parent.name}-{self._count}.db"
         asked: Deferred[Copy] = Deferred(lambda _: None)  # the thread cannot be stopped: what it makes is thrown away then
         made = self._threads.defer(lambda: self._in_thread(target))
         made.addCallbacks(self._made, self._failed, callbackArgs=(asked,), errbackArgs=(asked,))
@@ -63,12 +67,23 @@ class Copies:
 
     def _in_thread(self, target: str) -> _Opened:
         make_copy(self._path, target, self._reserve_bytes)
-        with fatal(target):
-            connection = connect(target, readonly=True)
-            progress = read_progress(connection)
-            return _Opened(target, connection, progress, read_catalogue(connection, progress))
+        with ExitStack() as undo:
+            undo.callback(Path(target).unlink, missing_ok=True)
+            with fatal(target):
+                connection = connect(target, readonly=True)
+                undo.callback(connection.close)
+                progress = read_progress(connection)
+                opened = _Opened(target, connection, progress, read_catalogue(connection, progress))
+            undo.pop_all()
+        return opened
+
+    def _ended(self) -> None:
+        self._is_making = False
+        if self._is_closed:
+            self._threads.close()
 
     def _made(self, opened: _Opened, asked: Deferred[Copy]) -> None:
+        self._ended()
         copy = SqliteCopy(opened, self._clock, self._free)
         if asked.called:
             copy.close()
@@ -76,6 +91,7 @@ class Copies:
             asked.callback(copy)
 
     def _failed(self, failure: Failure, asked: Deferred[Copy]) -> None:
+        self._ended()
         self._free()
         if not asked.called:
             asked.errback(failure)
@@ -84,8 +100,10 @@ class Copies:
         self._is_taken = False
 
     def close(self) -> None:
-        """Waits for one in the making. One that is being read stays until its reader closes it."""
-        self._threads.close()
+        """Waits for nothing: these tables may only make room for others. A copy in the making, or being read, stays until it is closed."""
+        self._is_closed = True
+        if not self._is_making:
+            self._threads.close()
 
 
 class SqliteCopy:
@@ -126,8 +144,9 @@ class SqliteCopy:
         closed, self._closed = self._closed, None
         if closed is None:
             return
-        if self._scan is not None:
-            self._scan.close()
-        self._connection.close()
-        Path(self._path).unlink(missing_ok=True)
-        closed()
+        with ExitStack() as done:
+            done.callback(closed)
+            done.callback(Path(self._path).unlink, missing_ok=True)
+            done.callback(self._connection.close)
+            if self._scan is not None:
+                self._scan.close()

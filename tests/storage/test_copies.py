@@ -92,7 +92,7 @@ def test_the_file_of_a_copy_goes_when_it_is_closed_also_in_the_middle_of_a_scan(
     for number in range(5_000):
         client.insert(str(number), {"name": "x" * 100})
     copy = fired(tables.copy())
-    assert files(tmp_path) == ["backup-1.db"]
+    assert files(tmp_path) == [f"backup-{tmp_path.name}-1.db"]
     assert next(iter(copy.scan(Query("d", "t"))))
     copy.close()
     copy.close()  # twice is fine
@@ -116,6 +116,47 @@ def test_a_copy_that_is_given_up_while_it_is_made_is_thrown_away(tmp_path: Path)
     threads.work()
     again[0].close()
     tables.close()
+
+
+class ClosedThreads(HandThreads):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_tables_that_make_room_for_others_wait_for_no_copy(tmp_path: Path) -> None:
+    """A snapshot is installed on the reactor, and a copy takes as long as the tables are large."""
+    threads = ClosedThreads()
+    made = on_disk(tmp_path, threads=threads)
+    got: list[Any] = []
+    made.copy().addCallback(got.append)
+    made.close()
+    before = threads.closed
+    threads.work()
+    assert threads.closed == before + 1, "the copy's thread ends when the copy is made, and not before"
+    assert got[0].databases() == []
+    got[0].close()
+    assert files(tmp_path) == []
+
+
+def test_the_tables_of_two_generations_copy_into_files_of_their_own(tmp_path: Path) -> None:
+    """A backup may still be read when a snapshot has taken the place of its tables."""
+    outgoing = tmp_path / "outgoing"
+    outgoing.mkdir()
+    copies = []
+    for generation in ("tables-1", "tables-2"):
+        (tmp_path / generation).mkdir()
+        path = str(tmp_path / generation / "tables.db")
+        tables = SqliteTables(path, str(outgoing), Limits(disk_reserve_bytes=1024), lambda: 0.0, lambda _: InlineThreads())
+        tables.copy().addCallback(copies.append)
+        tables.close()
+    assert len(files(tmp_path)) == 2
+    copies[0].close()
+    assert len(files(tmp_path)) == 1, "the other one stays"
+    assert copies[1].databases() == []
+    copies[1].close()
+    assert files(tmp_path) == []
 
 
 def test_a_copy_that_fails_after_it_was_given_up_frees_the_place(tmp_path: Path) -> None:
@@ -154,7 +195,7 @@ def test_a_damaged_copy_is_an_error_and_never_an_answer(tmp_path: Path) -> None:
     for number in range(2_000):
         client.insert(f"{number:05}", {"name": "x" * 100})
     copy = fired(tables.copy())
-    path = tmp_path / "outgoing" / "backup-1.db"
+    path = tmp_path / "outgoing" / f"backup-{tmp_path.name}-1.db"
     data = bytearray(path.read_bytes())
     for place in range(4096 + 100, len(data), 4096):
         data[place] ^= 1
