@@ -181,7 +181,7 @@ class Daemon(Service):
         self._standby = Standby(config, node.id)
         self._mounted = {b"raft": self._peers_resource, CONSOLE: console}
         self._site = make_site(self._standby, config, reactor, self._mounted, watch=self._watch)
-        others = Others(reactor, time.time, config, node.id, self._client, self._status)
+        others = self._others = Others(reactor, time.time, config, node.id, self._client, self._status)
         sources = Sources(node.id, self._status, others.rows, others.ask, self._lookout.history, self._lookout.timeline.events)
         self._feed = Feed(reactor, time.time, f"{rng.getrandbits(64):016x}", config.limits.feeds_max, sources)
         console.putChild(b"feed", self._feed)
@@ -291,6 +291,12 @@ class Daemon(Service):
             return
         self._manager.reloading()
         try:
+            self._read_config_again()
+        finally:
+            self._manager.reloaded()
+
+    def _read_config_again(self) -> None:
+        try:
             config = load_config(self._config.path)  # some kilobytes of a local file: a thread would only add its own ways to go wrong
             config = with_connections(config, take_files(config.limits.connections_max))
             changed = changes(self._config, config, self._node.id)
@@ -299,18 +305,19 @@ class Daemon(Service):
         else:
             self._reconfigure(config)
             logger.info("SIGHUP: the config was read again; changed: {changed}", changed=", ".join(changed) or "nothing")
-        self._manager.reloaded()
 
     def _reconfigure(self, config: Config) -> None:
         self._config = self._standby.config = config
         self._node = config.node(self._node.id)
         self.book.configure(config.log, self._node.id)
         self._site.reconfigure(config, self._node)
-        for room in (self._formation, self._streams, self._snapshots, self._replica):
+        for room in (self._formation, self._streams, self._snapshots, self._replica, self._others):
             if room is not None:
                 room.reconfigure(config)
 
     def _condition(self) -> Condition:
+        """Looked at each second, so what else is done now and then is done here."""
+        self.book.tell_left_out()
         replica, count = self._replica, len(self._config.nodes)
         if replica is None:
             return Condition("learner", count, 0, 0, self._standby.unready_reason())

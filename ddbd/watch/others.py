@@ -86,6 +86,12 @@ class Others:
         self._own = own
         self._others = {node.id: Other(node.id, node.address) for node in config.nodes if node.id != node_id}
 
+    def reconfigure(self, config: Config) -> None:
+        """Addresses may be others."""
+        self._config = config
+        for other in self._others.values():
+            other.address = config.node(other.id).address
+
     def rows(self) -> list[dict[str, Any]]:
         """All nodes of the config, this one included."""
         return [self._own_row(node.address) if node.id == self._node_id else self._others[node.id].row() for node in self._config.nodes]

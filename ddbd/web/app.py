@@ -363,6 +363,8 @@ class Api:
 
     async def refuse(self, request: Any, failure: Failure) -> None:
         reply = self.faults.reply(request, failure)
+        if request.finished:
+            return  # the client is gone
         if request.startedWriting:
             await cut(request)
         else:

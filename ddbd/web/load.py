@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 
 from ddbd.answers import Loaded
 from ddbd.commands import Answer, Insert
-from ddbd.errors import DdbError, Refused
+from ddbd.errors import DdbError, Fatal, Refused
 from ddbd.storage import TableInfo
 from ddbd.web.backend import Backend
 from ddbd.web.fingerprint import fingerprint_of
@@ -153,7 +153,7 @@ async def load(
         for record in records.end():
             await loader.add(record)
         await loader.flush()
-    except LoadStopped:
+    except (LoadStopped, Fatal):
         raise
     except Refused as error:
         raise LoadStopped(error, {**loader.progress(), "row": records.number + 1}) from error

@@ -25,7 +25,7 @@ from ddbd.answers import Restored, RestoredDatabase
 from ddbd.backupfile import Content, DatabaseBegins, DatabaseEnds, Header, Item, Reader, Row, TableBegins
 from ddbd.commands import Answer, AnyCommand, DropDatabase, Insert, StageDatabase, SwitchDatabases
 from ddbd.config import Limits
-from ddbd.errors import DdbError, Refused
+from ddbd.errors import DdbError, Fatal, Refused
 from ddbd.storage import Query
 from ddbd.web import shape
 from ddbd.web.backend import Backend
@@ -35,7 +35,7 @@ from ddbd.web.load import PARSE_SECONDS, SLICE_BYTES, SLICE_ROWS, LoadStopped, W
 from ddbd.web.parameters import RESTORE, Parameters
 
 PAGE_ROWS = 10_000  # that are read back in one scan, which must not live long
-COMES_AGAIN = frozenset({"disk_full", "overloaded", "no_leader", "not_ready", "outcome_unknown", "request_timeout"})
+COMES_AGAIN = frozenset({"disk_full", "overloaded", "scan_timed_out", "no_leader", "not_ready", "outcome_unknown", "request_timeout"})
 
 
 class Wishes(NamedTuple):
@@ -75,6 +75,8 @@ async def restore(backend: Backend, clock: IReactorTime, request: Any) -> Restor
         while chunk := await body.read():
             await restorer.feed(chunk)
         return await restorer.finish()
+    except Fatal:
+        raise  # this node must end, and nothing may be dropped for it
     except DdbError as error:
         if error.code not in COMES_AGAIN:
             await restorer.drop_staged()
@@ -226,15 +228,18 @@ class Restorer:
         for info in infos:
             content.table(info.name, info.columns)
             after: str | None = None
-            while True:
-                count = 0
+            is_left = True
+            while is_left:
+                count, until = 0, self._clock.seconds() + self._limits.scan_seconds / 4
                 for rows in self._backend.tables.scan(Query(staged, info.name, limit=PAGE_ROWS, after=after)):
                     if rows:
                         content.rows(rows)
                         count, after = count + len(rows), str(rows[-1][0])
                     await deferLater(self._clock, 0)
-                if count < PAGE_ROWS:
-                    break
+                    if self._clock.seconds() >= until:
+                        break  # large rows, or a busy node: a scan must not live long
+                else:
+                    is_left = count == PAGE_ROWS
         return content.hexdigest()
 
     async def drop_staged(self) -> None:
