@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -183,3 +184,12 @@ def test_an_answer_of_several_lines_becomes_one_line(net: Net) -> None:
     net.answer("2", b'{"node":\n {"id": "2"},\r\n "x": 18446744073709551615}\n')
     assert net.row("2")["status"] == {"node": {"id": "2"}, "x": 2**64 - 1}
     assert b"\n" not in msgspec.json.encode(net.others.rows())
+
+
+def test_a_peer_that_moved_is_asked_and_shown_at_its_new_address() -> None:
+    net, config = Net(), config_of()
+    moved = replace(config.nodes[1], address="localhost:8083", port=8083)
+    net.others.reconfigure(replace(config, nodes=(config.nodes[0], moved, config.nodes[2])))
+    net.ask()
+    assert sorted(net.asked) == ["3", "4"], "the ports that are asked, counted from 8079"
+    assert [row["address"] for row in net.others.rows()] == ["localhost:8080", "localhost:8083", "localhost:8082"]

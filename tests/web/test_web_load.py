@@ -10,7 +10,7 @@ from web_client import Connection, Node, Response, chunked, request
 from web_twin import config_of
 
 from ddbd.config import Limits
-from ddbd.errors import NoLeader, OutcomeUnknown
+from ddbd.errors import NoLeader, OutcomeUnknown, StorageFailed
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 TYPED = [
@@ -367,3 +367,10 @@ def test_one_connection_serves_a_load_and_then_others(node: Node) -> None:
     connection = opened(node)
     connection.send(chunked(many(3)) + request("GET", "/ping"))
     assert [response.status for response in connection.responses()] == [200, 200]
+
+
+def test_a_broken_disk_in_a_load_ends_the_node(node: Node) -> None:
+    node.twin.errors["propose"] = StorageFailed("the disk is broken")
+    reply = load(node, many(1))
+    assert (reply.status, reply.code) == (500, "internal")
+    assert node.twin.fatals == [node.twin.errors["propose"]]

@@ -13,7 +13,7 @@ from web_twin import config_of
 from ddbd.backupfile import DatabaseEnds, Header, Writer
 from ddbd.commands import Column, DropDatabase, Insert, StageDatabase, SwitchDatabases
 from ddbd.config import Limits
-from ddbd.errors import NoLeader, OutcomeUnknown, Refused
+from ddbd.errors import NoLeader, OutcomeUnknown, Refused, StorageFailed
 
 STRANGE = [
     *("", "a", "\0", "\U0010ffff", "1", "null", 0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, -0.0, 1.0, 0.1, 1e308, 5e-324),
@@ -290,3 +290,12 @@ def test_a_restored_file_can_be_backed_up_and_restored_again() -> None:
     assert contents(third) == contents(first)
     heads = [json.loads(node.get("/backup").body.splitlines()[0]) for node in (first, third)]
     assert heads[0]["rows"] == heads[1]["rows"]
+
+
+def test_a_broken_disk_ends_the_node_and_drops_nothing() -> None:
+    body, node = many(3).get("/backup").body, fresh()
+    node.twin.errors["propose"] = StorageFailed("the disk is broken")
+    reply = put(node, body)
+    assert (reply.status, reply.code) == (500, "internal")
+    assert node.twin.fatals == [node.twin.errors["propose"]]
+    assert not any(isinstance(command, DropDatabase) for command in node.twin.commands)
