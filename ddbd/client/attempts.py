@@ -84,6 +84,7 @@ class Attempts(Generic[T]):
         self._faults = 0
         self._retry_after_seconds = 0.0  # the longest that was asked for in this round
         self._may_be_done = False  # by an attempt of this call
+        self._is_unanswered = False  # one that may be done, and of which nothing was heard
         self._reasons: dict[str, str] = {}  # by address, of the last attempt there
         self._problem: Problem | None = None  # the last "not now"
         self._last_address = nodes.first
@@ -111,6 +112,15 @@ class Attempts(Generic[T]):
         return max(longest * (0.5 + self._random() / 2), self._retry_after_seconds)
 
     def failed(self, address: str, reason: str, may_be_done: bool) -> None:
+        """Raises OutcomeUnknown where the request must not be sent again: it may be done, and has no key."""
+        self._failed(address, reason, may_be_done)
+        self._is_unanswered = self._is_unanswered or may_be_done
+        request = self._call.request
+        if may_be_done and not request.is_keyed:
+            detail = f"it may be done or not: {address} {reason}; see who leads before it is asked again"
+            raise OutcomeUnknown(detail, idempotency_key="", curl=request.curl(address))
+
+    def _failed(self, address: str, reason: str, may_be_done: bool) -> None:
         self._reasons[address] = reason
         self._may_be_done = self._may_be_done or may_be_done
         self._nodes.failed(address)
@@ -128,8 +138,8 @@ class Attempts(Generic[T]):
             return None
         if problem.status == 500:
             self._faults += 1
-            self.failed(answer.address, problem.detail, True)
-            if self._faults < len(self._nodes.addresses):
+            self._failed(answer.address, problem.detail, True)
+            if self._call.request.is_keyed and self._faults < len(self._nodes.addresses):
                 return None
         self._nodes.answered(answer.address)
         raise self._error(error_class(problem.code, problem.status), problem, answer.address)
@@ -165,7 +175,11 @@ class Attempts(Generic[T]):
 
     def _error(self, kind: type[ClientError], problem: Problem, address: str) -> ClientError:
         detail = problem.detail or f"{address} answered {problem.status}"
-        curl = self._call.request.curl(address)
+        curl, key = self._call.request.curl(address), self._call.request.idempotency_key
+        if self._is_unanswered and key is not None and issubclass(kind, (ServerFault, Unavailable)):
+            # This answer is of another attempt than the one that may have done it.
+            detail = f"the write may be done or not: {detail}; repeat it with the same idempotency key, {key}"
+            return OutcomeUnknown(detail, idempotency_key=key, status=problem.status, curl=curl)
         return kind(detail, code=problem.code, status=problem.status, curl=curl, more=problem.more)
 
     def _give_up(self) -> ClientError:

@@ -193,7 +193,7 @@ def _catalogue(path: str, body: Mapping[str, Any], key: str | None) -> Request:
 
 
 def _command(path: str, body: Mapping[str, Any]) -> Request:
-    return Request("POST", f"{path}?forward=true", to_json(body), (("Content-Type", JSON),))
+    return Request("POST", f"{path}?forward=true&timeout={NODE_SECONDS}", to_json(body), (("Content-Type", JSON),))
 
 
 def _row_of(data: Mapping[str, Any], row_id: str | None) -> dict[str, Any]:

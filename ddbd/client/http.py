@@ -34,6 +34,11 @@ class Request:
     def is_write(self) -> bool:
         return self.method != "GET"
 
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it may be sent again, whatever became of the last attempt: a read, or a write that a node knows again by its key."""
+        return not self.is_write or self.idempotency_key is not None
+
     def curl(self, address: str) -> str:
         """The line for a shell that sends the same, byte for byte, to this node."""
         words = ["curl", "-sS"]

@@ -62,14 +62,20 @@ class Sockets:
         self._closed = False
 
     def open(self, address: str, request: Request, timeout_seconds: float) -> Opened:
-        while (kept := self._take(address)) is not None:
+        is_sent = False
+        # What must not be sent twice goes on a connection that is known to be alive.
+        while request.is_keyed and (kept := self._take(address)) is not None:
+            is_sent = True
             try:
                 return self._exchange(kept, address, request, timeout_seconds)
             except (ConnectionError, http.client.RemoteDisconnected):
-                continue  # closed while it lay idle; whether the node is gone, a new connection tells
+                continue  # closed while it lay idle, most likely; whether the node is gone, a new connection tells
             except (OSError, http.client.HTTPException) as error:
                 raise SendFailed(reason_of(error), True) from None
-        connection = _connect(address, timeout_seconds)
+        try:
+            connection = _connect(address, timeout_seconds)
+        except SendFailed as failure:
+            raise SendFailed(failure.reason, failure.may_be_done or is_sent) from None
         try:
             return self._exchange(connection, address, request, timeout_seconds)
         except (OSError, http.client.HTTPException) as error:

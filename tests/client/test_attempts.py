@@ -194,3 +194,26 @@ def test_a_redirect_to_a_node_that_is_gone_goes_on_with_the_others(form: Form) -
 )
 def test_a_code_of_a_newer_node_is_known_by_its_status(status: int, code: str, kind: type[Exception]) -> None:
     assert issubclass(error_class(code, status), kind)
+
+
+def test_a_clear_fault_after_an_attempt_without_an_answer_does_not_say_that_nothing_was_done(form: Form) -> None:
+    client = form.script(LATE, problem(500, "internal"), problem(500, "internal"), problem(500, "internal"))
+    with pytest.raises(OutcomeUnknown) as caught:
+        insert(client)
+    assert caught.value.idempotency_key in caught.value.detail
+    full = form.script(BROKEN, problem(503, "idempotency_full"))
+    with pytest.raises(OutcomeUnknown):
+        insert(full)
+
+
+@pytest.mark.parametrize("step", [LATE, BROKEN, problem(504, "outcome_unknown"), problem(500, "internal")])
+def test_leadership_is_not_handed_over_twice_where_nobody_knows_whether_it_was(form: Form, step: Any) -> None:
+    client = form.script(step, answer({"status": "ok", "from": "1", "to": "2", "term": 4}))
+    with pytest.raises((OutcomeUnknown, ServerFault)):
+        client.step_down()
+    assert len(client.wires.addresses) == 1
+
+
+def test_leadership_is_asked_of_the_next_node_where_the_first_one_certainly_did_nothing(form: Form) -> None:
+    client = form.script(REFUSED, NOT_NOW, answer({"status": "ok", "from": "1", "to": "2", "term": 4}))
+    assert client.step_down()["to"] == "2"

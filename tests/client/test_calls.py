@@ -198,8 +198,8 @@ def test_leadership_is_moved_and_the_past_is_told(form: Form) -> None:
     assert client.timeline(5) == [{"kind": "leader_elected"}]
     paths = [(request.method, request.path, request.body) for _, request in client.wires.asked]
     assert paths == [
-        ("POST", "/step_down?forward=true", b"{}"),
-        ("POST", "/transfer?forward=true", b'{"to":"3"}'),
+        ("POST", "/step_down?forward=true&timeout=3", b"{}"),
+        ("POST", "/transfer?forward=true&timeout=3", b'{"to":"3"}'),
         ("GET", "/timeline?limit=5", None),
     ]
 

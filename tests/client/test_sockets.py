@@ -75,10 +75,13 @@ class Server:
             data += piece
         return data
 
-    def close(self) -> None:
+    def stop_listening(self) -> None:
         with contextlib.suppress(OSError):  # a second time
             self._listener.shutdown(socket.SHUT_RDWR)  # a thread waits in accept, and would get one more
         self._listener.close()
+
+    def close(self) -> None:
+        self.stop_listening()
         for connection in self._open:
             connection.close()
 
@@ -134,6 +137,26 @@ async def test_a_connection_that_was_closed_while_it_lay_idle_is_no_dead_node(se
     server = serve(close_after=1)
     assert [(await ask(server.address, 5.0)).status for _ in range(3)] == [200] * 3
     assert server.connections == 3
+
+
+def test_a_node_that_dies_on_a_write_over_a_kept_connection_may_have_done_it(serve: Any) -> None:
+    server, sockets = serve(OK, b""), Sockets()
+    assert read_whole(sockets.open(server.address, GET, 5.0)).status == 200
+    server.stop_listening()
+    write = Request("POST", "/insert", b"{}", (("Idempotency-Key", "k"),))
+    with pytest.raises(SendFailed) as caught:
+        sockets.open(server.address, write, 5.0)
+    assert caught.value.may_be_done, "it came to the node before that died"
+    assert len(server.requests) == 2
+    sockets.close()
+
+
+def test_what_must_not_be_sent_twice_takes_no_kept_connection(serve: Any) -> None:
+    server, sockets = serve(), Sockets()
+    assert read_whole(sockets.open(server.address, GET, 5.0)).status == 200
+    assert read_whole(sockets.open(server.address, Request("POST", "/step_down", b"{}"), 5.0)).status == 200
+    assert server.connections == 2
+    sockets.close()
 
 
 @ensureDeferred
