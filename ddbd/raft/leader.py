@@ -126,7 +126,7 @@ def _must_tell(raft: Raft, progress: Progress) -> bool:
 
 def has_to_send(raft: Raft, leading: Leading) -> bool:
     """Whether `flush` would send something."""
-    if leading.waiting_reads and not leading.round_reads:
+    if leading.waiting_reads and not leading.round_reads and raft.commit_index >= leading.first_index:
         return True
     config, last_index = raft.config, raft.log.last_index
     return any(

@@ -46,7 +46,7 @@ class Handover:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._wishes: dict[int, Wish] = {}  # by number
-        self._number = 0
+        self._number = driver.world.dice.getrandbits(32)  # a refusal that was meant for a former life of this process fails no wish
 
     def fit(self) -> list[NodeId]:
         """Who could lead, the one with the longest log first. Of a leader."""
@@ -94,9 +94,12 @@ class Handover:
         return done
 
     def asked(self, message: HandOver) -> None:
-        """Of another node's client. Not carried any further: a sender that is wrong about the leader sees that for itself."""
+        """Of another node's client. Not carried any further: a sender that is wrong about the leader sees that for itself.
+
+        Nor is one of another term obeyed: its sender has judged it by a newer leader, and told its client.
+        """
         core = self._driver.core
-        if not core.is_leader or message.target == core.id or len(self._wishes) >= WISHES_MAX:
+        if not core.is_leader or message.term != core.term or message.target == core.id or len(self._wishes) >= WISHES_MAX:
             return
         wish = Wish(message.target or None, core.id, core.term, self._driver.world.clock.seconds() + CARRIED_SECONDS)
         wish.carried = message

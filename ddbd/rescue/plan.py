@@ -107,10 +107,16 @@ def _check_nodes(config: Config, good: Sequence[Seen]) -> None:
         config.node(node_id)
         if ids.count(node_id) > 1:
             raise ConfigError(f"two of the directories are of node {node_id}; one is an old copy: leave it out")
-    clusters = {seen.identity.cluster_id: seen for seen in good if seen.identity is not None}
+    clusters = {_cluster_of(seen): seen for seen in good}
     if len(clusters) > 1:
         which = ", ".join(f"{seen.path} of {cluster_id}" for cluster_id, seen in clusters.items())
         raise ConfigError(f"the directories belong to different clusters: {which}; leave out those that are none of yours")
+
+
+def _cluster_of(seen: Seen) -> str:
+    """Before the recovery, where one was begun: its own directory may have the new id already, and the others not their fences yet."""
+    assert seen.identity is not None, "a usable directory has an identity"
+    return read_plan(seen.path).former[0] if seen.is_recovering else seen.identity.cluster_id
 
 
 def _check_quorum(best: Seen, good: Sequence[Seen]) -> None:
@@ -155,7 +161,9 @@ def losses(best: Seen, found: Sequence[Seen]) -> list[str]:
     said = [f"node {node_id} has entries up to {last} (term {log.term(last)}), and {committed}"]
     there = {node_of(seen) for seen in found if usable(seen) and votes(seen)}
     lost = [each for each in membership.voters if each not in there]
-    if not votes(best):
+    if best.is_recovering:
+        said.append("what may be lost was said when this recovery was begun; it cannot be told from this log any more")
+    elif not votes(best):
         said.append(f"node {node_id} had lost its data before and was catching up: it may lack ANY acknowledged write")
     elif len(lost) < majority(len(membership.voters)) and not membership.is_joint:
         said.append("no acknowledged write is lost: each is on one of these nodes at least, and so on this one")

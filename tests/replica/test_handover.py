@@ -192,3 +192,27 @@ def test_a_carried_wish_is_not_looked_after_for_ever(trio: Cluster) -> None:
     trio.run(CARRIED_SECONDS + 1.0)
     assert leader.driver.handover._wishes == {}
     assert [each.is_unknown for each in trio.seen if isinstance(each, HandOverRefused)] == [True]
+
+
+def test_a_wish_of_an_older_term_is_not_obeyed_any_more(trio: Cluster) -> None:
+    """It was long on its way: its client was told by then that another node had been elected."""
+    leader = trio.nodes["1"]
+    trio.run(1.0)
+    leader.replica.receive(HandOver("1", "2", leader.core.term - 1, "3", 7))
+    trio.run(1.0)
+    assert trio.led_by("1")
+
+
+def test_a_refusal_that_was_meant_for_a_former_life_fails_no_wish(trio: Cluster) -> None:
+    trio.cuts |= {("2", "1")}
+    before = hand_over(trio, "2", "3")
+    [number] = trio.nodes["2"].driver.handover._wishes
+    trio.nodes["2"].crash()
+    trio.heal()
+    trio.nodes["2"].start()
+    trio.settle()
+    trio.cuts |= {("2", "1")}
+    after = hand_over(trio, "2", "3")
+    trio.nodes["2"].replica.receive(HandOverRefused("2", "1", trio.nodes["2"].core.term, number, False, "late"))
+    assert not after.is_done
+    assert not before.is_ok

@@ -265,6 +265,41 @@ def test_a_begun_recovery_is_gone_on_with_its_own_plan_alone(tmp_path: Path) -> 
     assert plan_for(config(), best_of(config(), seen(tmp_path / "3")), NEW).cluster_id == "3" * 32
 
 
+def test_a_recovery_that_was_cut_is_finished_by_the_same_words_whatever_of_it_was_done(tmp_path: Path) -> None:
+    """Two of five are left: between the survivor's new id and the other's fence the two seem to be of different clusters."""
+    founders = Membership.of(list("12345"))
+    source = tmp_path / "source"
+    for node_id in ("1", "3"):
+        make(source / node_id, node_id, rows=20, founders=founders)
+    best = best_of(config(5), seen(source / "1", source / "3"))
+    plan = plan_for(config(5), best, NEW)
+    others = [source / node_id for node_id in ("1", "3") if source / node_id != best.path]
+    whole = load(source)
+    assert best.identity is not None
+    carry_out(plan, best.path, best.identity, others, SMALL, whole)
+    begun = 0
+    for steps in range(whole.steps + 1):
+        disk = load(source)
+        disk.steps_left = steps
+        with contextlib.suppress(PowerCut):
+            carry_out(plan, best.path, best.identity, others, SMALL, disk)
+        left = tmp_path / f"after-{steps}"
+        store_to(disk.crash(None), source, left)
+        path = left / best.path.name
+        if not (path / RECOVERY).exists():
+            continue
+        begun += 1
+        found = seen(left / "1", left / "3")
+        again = best_of(config(5), found)
+        assert again.path == path
+        assert plan_for(config(5), again, "9" * 32).cluster_id == NEW
+        assert not any("no acknowledged write is lost" in sentence for sentence in losses(again, found)), "nobody can know that any more"
+        assert again.identity is not None
+        carry_out(plan, path, again.identity, [left / other.name for other in others], SMALL)
+        assert all((left / other.name / FENCED).exists() for other in others)
+    assert begun > 3
+
+
 def test_a_log_that_went_on_since_the_plan_was_made_is_not_touched(tmp_path: Path) -> None:
     make(tmp_path / "3", "3", rows=50)
     best = look(tmp_path / "3")
