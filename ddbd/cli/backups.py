@@ -10,19 +10,21 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlencode
 
 import click
 
 from ddbd.backupfile import Header, Reader
 from ddbd.cli.errors import CONFLICT, NOT_FOUND, REFUSED, UNAVAILABLE, USAGE, CliError
 from ddbd.cli.frame import Frame, command, yes_option
-from ddbd.client import Answer, Call, Policy, Request
+from ddbd.client import Answer, Call, Policy, Request, SendFailed
+from ddbd.client.http import path_of
 from ddbd.errors import Refused
 
 COPY_SECONDS = 3600.0  # to the first byte: the node copies its tables before, and reads them back after
@@ -63,22 +65,31 @@ def backup(frame: Frame, file: Path, db: str | None, local: bool, verify: bool, 
             os.fsync(out.fileno())
         part.replace(file)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise CliError(f"{part}: {error.strerror}; nothing was kept") from None
+    except SendFailed as failure:
+        _remove(part)
+        raise CliError(f"the backup broke off: the node {failure.reason}; nothing was kept, take it again", UNAVAILABLE) from None
     except BaseException:
-        part.unlink(missing_ok=True)  # half a backup is none
+        _remove(part)  # half a backup is none
         raise
     frame.show_one(told(header, file))
 
 
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        part.unlink()
+
+
 def _fetch(frame: Frame, request: Request, out: BinaryIO, label: str, quiet: bool) -> Header:
-    """Raises DdbError, OSError."""
+    """Raises DdbError, OSError, SendFailed."""
     deadline = max(COPY_SECONDS, frame.policy.deadline_seconds)
     client = frame.client_with(Policy(deadline_seconds=deadline, attempt_seconds=deadline, attempt_seconds_max=deadline))
+    frame.client.ping()  # is anybody there? A copy may take an hour, but that is known at once
     opened = client.open(Call(request, lambda head: head))
     reader, done, lines = Reader(), 0, 0
     total_lines = int(opened.head.headers.get("ddb-backup-lines", "0"))
-    with frame.progress(label, None, quiet) as progress:
+    with closing(opened), frame.progress(label, None, quiet) as progress:
         for chunk in opened.chunks():
             out.write(chunk)
             done += len(chunk)
@@ -110,11 +121,6 @@ def _read_through(opened: BinaryIO, progress: Any) -> Header:
     return reader.end()
 
 
-def path_of(path: str, query: dict[str, str | None]) -> str:
-    given = {name: value for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
-
-
 def told(header: Header, file: Path) -> dict[str, Any]:
     return {
         "file": str(file),
@@ -144,7 +150,7 @@ def restore(frame: Frame, file: Path, db: str | None, name: str | None, replace:
     """
     query = {"db": db, "as": name, "replace": "true" if replace else None}
     if frame.curl:
-        click.echo(f"curl -f -T {file} -X POST 'http://{frame.addresses[0]}{path_of('/restore', query)}'")
+        click.echo(shlex.join(["curl", "-f", "-T", str(file), "-X", "POST", f"http://{frame.addresses[0]}{path_of('/restore', query)}"]))
         return
     header = verified(frame, file, quiet)
     names = names_in(file) if db is None else [db]

@@ -104,6 +104,10 @@ class LazyGroup(click.Group):
             sys.stdout.flush()
         except BrokenPipeError:
             _nobody_reads()
+        except OSError as error:
+            sys.exit(_say(errors.CliError(f"the output cannot be written: {error.strerror}")))
+        except UnicodeEncodeError:
+            sys.exit(_say(errors.CliError("an argument is not text in UTF-8; type it again", errors.USAGE)))
         except (click.ClickException, click.Abort, KeyboardInterrupt, DdbError) as error:
             sys.exit(_say(error))
         sys.exit(status if isinstance(status, int) else 0)

@@ -141,11 +141,6 @@ class _Ndjson:
         self._out = out
         self._columns = columns
         self._is_first = is_new
-        if is_new:
-            self._begin()
-
-    def _begin(self) -> None:
-        """A form with a head writes it."""
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)
@@ -168,11 +163,18 @@ class _Json(_Ndjson):
 
 
 class _Csv(_Ndjson):
-    def _begin(self) -> None:
-        self._write(csv_line(self._columns).encode())
+    """The head is of the first row: a node that answers /status may not know yet what the table became."""
 
     def row(self, line: bytes) -> None:
-        self._write(csv_line(_decode(line).values()).encode())
+        fields = _decode(line)
+        if self._is_first:
+            self._write(csv_line(fields).encode())
+            self._is_first = False
+        self._write(csv_line(fields.values()).encode())
+
+    def end(self) -> None:
+        if self._is_first:
+            self._write(csv_line(self._columns).encode())
 
 
 _WRITERS: dict[str, type[_Ndjson]] = {"ndjson": _Ndjson, "json": _Json, "csv": _Csv}

@@ -17,14 +17,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from ddbd.cli.errors import REFUSED, USAGE, CliError
-from ddbd.cli.output import FORMATS, Output
+from ddbd.cli.errors import USAGE, CliError
+from ddbd.cli.output import FORMATS, Output, cell
 from ddbd.cli.progress import Progress, progress_on
 from ddbd.client import Client, NodeReport, Opened, Policy, Request, Sockets, Transport, addresses_of
+from ddbd.client.http import check_key
 from ddbd.errors import ConfigError
 
 DEADLINE_SECONDS = 15.0  # of one call, with all its attempts; --timeout
@@ -133,8 +134,8 @@ class Frame:
         self.output.one(fields)
 
     def tell(self, text: str) -> None:
-        """A line for people, on stderr."""
-        click.echo(text, err=True)
+        """For people, on stderr. It may hold what a client once stored."""
+        click.echo("\n".join(map(cell, text.split("\n"))), err=True)
 
     def confirm(self, question: str, yes: bool) -> None:
         """Goes on when `--yes` was given, or somebody at a terminal agrees. Raises CliError."""
@@ -142,15 +143,24 @@ class Frame:
             return
         if not sys.stdin.isatty():
             raise CliError(f"{question} Nobody is there to ask; add --yes", USAGE)
-        if not click.confirm(question, default=False, err=True):
+        if not click.confirm(cell(question), default=False, err=True):
             raise CliError("left as it was")
 
     def progress(self, label: str, total_bytes: int | None, quiet: bool = False) -> Progress:
         """On stderr: a bar on a terminal, a line every 5 s elsewhere. Used by `with`."""
         return progress_on(sys.stderr, label, total_bytes, quiet)
 
-    def fail(self, sentence: str, status: int = REFUSED) -> NoReturn:
-        raise CliError(sentence, status)
+
+def key_option(text: str) -> Callable[[Function], Function]:
+    """`--key`, checked as a node checks it."""
+
+    def check(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        try:
+            return None if value is None else check_key(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return click.option("--key", callback=check, help=text)
 
 
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -16,17 +16,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlencode
 
 import click
 
 from ddbd.cli.errors import CliError, exit_status
-from ddbd.cli.frame import Frame, command
+from ddbd.cli.frame import Frame, command, key_option
 from ddbd.cli.progress import Progress
 from ddbd.cli.records import FORMATS, SUFFIXES, Names, Records, open_records
 from ddbd.cli.rows import db_option
 from ddbd.cli.state import Memo, state_folder
-from ddbd.client import Load, Policy, Refused, RefusedRow, new_key
+from ddbd.client import KeyReused, Load, Policy, Refused, RefusedRow, new_key
+from ddbd.client.http import path_of
 from ddbd.errors import DdbError
 
 LOAD_SECONDS = 120.0  # for one batch; an import is left alone, and a cluster may need minutes to come back
@@ -44,7 +44,7 @@ REFUSED_SHOWN_MAX = 20
 @click.option("--upsert", is_flag=True, help="Replace rows that are there.")
 @click.option("--skip-refused", is_flag=True, help="Leave out rows that the table refuses, and list them; exit with 1 if there were any.")
 @click.option("--fresh", is_flag=True, help="Forget what an earlier run of this import has done.")
-@click.option("--key", help="An idempotency key of your own; nothing is kept between runs.")
+@key_option("An idempotency key of your own; nothing is kept between runs.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @db_option
 def import_(frame: Frame, table: str, file: str, **options: Any) -> None:
@@ -96,11 +96,9 @@ def _print_curl(frame: Frame, table: str, file: str, records: Records, plain: bo
     """The one request that a node takes for the whole file."""
     if not plain:
         raise CliError("one request does that only for CSV with a header and for ndjson, with the names as they are", 2)
-    query = urlencode(
-        {"table": table, **({"db": options["db"]} if options["db"] else {}), **({"upsert": "true"} if options["upsert"] else {})}
-    )
+    path = path_of("/insert", {"table": table, "db": options["db"], "upsert": "true" if options["upsert"] else None})
     words = ["curl", "-sS", "-H", f"Content-Type: {records.content_type}", "-H", f"Idempotency-Key: {options['key'] or new_key()}"]
-    click.echo(shlex.join([*words, "--data-binary", f"@{file}", f"http://{frame.addresses[0]}/insert?{query}"]))
+    click.echo(shlex.join([*words, "--data-binary", f"@{file}", f"http://{frame.addresses[0]}{path}"]))
 
 
 class _Import:
@@ -141,8 +139,8 @@ class _Import:
             with self._frame.progress(f"import {self._table}", total_bytes, self._options["quiet"]) as progress:
                 self._send(progress)
         except (DdbError, KeyboardInterrupt) as error:
-            # A refused batch has spent its key: it would be refused for ever.
-            self._kept["attempt"] += isinstance(error, Refused)
+            # A refused batch has spent its key: it would be refused for ever. Not where the key is of other rows: those may be in.
+            self._kept["attempt"] += isinstance(error, Refused) and not isinstance(error, KeyReused)
             self._save()
             self._broke_off(error)
         self._forget()

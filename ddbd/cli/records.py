@@ -10,6 +10,7 @@ are changed here, and columns left out.
 from __future__ import annotations
 
 import codecs
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,6 +126,7 @@ class ArrayRecords(Records):
                 text = piece
             elif text[0] in wanted:
                 if text[0] == "]":
+                    self._nothing_follows(text[1:], pieces, line)
                     return
                 wanted = "," if text[0] not in "[," else "{]" if text[0] == "[" else "{"
                 if text[0] in "[,":
@@ -138,6 +140,12 @@ class ArrayRecords(Records):
                 raise CliError(
                     f"line {line}: {text[:20]!r} stands where one of {' '.join(wanted)} is expected; the file is an array of objects"
                 )
+
+    def _nothing_follows(self, text: str, pieces: Iterator[str], line: int) -> None:
+        """Raises CliError: rows behind the end would be lost without a word."""
+        for piece in itertools.chain([text], pieces):
+            if piece.strip(" \t\r\n"):
+                raise CliError(f"line {line}: something follows the end of the array; one file is one array")
 
     def _object_end(self, decoder: json.JSONDecoder, text: str, pieces: Iterator[str], line: int) -> tuple[str, int]:
         while True:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ddbd.cli.errors import NOT_FOUND, CliError
-from ddbd.cli.frame import Frame, command
+from ddbd.cli.frame import Frame, command, key_option
 from ddbd.cli.language import NotUnderstood, assignment
 from ddbd.client import OPS, PAGE_ROWS, Client, Wanted, Written
 
@@ -118,7 +118,7 @@ def get(frame: Frame, table: str, row_id: str, local: bool, db: str | None) -> N
 @click.argument("table")
 @click.argument("values", nargs=-1, metavar="COLUMN=VALUE…")
 @click.option("--upsert", is_flag=True, help="Replace the row that is there.")
-@click.option("--key", help="An idempotency key of your own, to repeat the call safely.")
+@key_option("An idempotency key of your own, to repeat the call safely.")
 @db_option
 def insert(frame: Frame, table: str, values: Sequence[str], upsert: bool, key: str | None, db: str | None) -> None:
     """Insert a row into TABLE.
@@ -134,7 +134,7 @@ def insert(frame: Frame, table: str, values: Sequence[str], upsert: bool, key: s
 @click.argument("row_id")
 @click.argument("values", nargs=-1, required=True, metavar="COLUMN=VALUE…")
 @click.option("--if-version", type=click.IntRange(0), metavar="N", help="Only if the row still has this version.")
-@click.option("--key", help="An idempotency key of your own, to repeat the call safely.")
+@key_option("An idempotency key of your own, to repeat the call safely.")
 @db_option
 def update(frame: Frame, table: str, row_id: str, values: Sequence[str], if_version: int | None, key: str | None, db: str | None) -> None:
     """Put values over the row ROW_ID of TABLE; the others stay.
@@ -149,7 +149,7 @@ def update(frame: Frame, table: str, row_id: str, values: Sequence[str], if_vers
 @click.argument("table")
 @click.argument("row_id")
 @click.option("--if-version", type=click.IntRange(0), metavar="N", help="Only if the row still has this version.")
-@click.option("--key", help="An idempotency key of your own, to repeat the call safely.")
+@key_option("An idempotency key of your own, to repeat the call safely.")
 @db_option
 def delete(frame: Frame, table: str, row_id: str, if_version: int | None, key: str | None, db: str | None) -> None:
     """Delete the row ROW_ID of TABLE."""

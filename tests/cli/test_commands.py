@@ -62,6 +62,9 @@ def test_help_lists_every_command_without_importing_one() -> None:
         (["insert", "t", "a"], "'a' gives no column its value; write it as in name=Ahmed"),
         (["insert", "t", "a=1", "a=2"], "a is given twice"),
         (["create-table", "t", "a:int"], "'a:int' is no column"),
+        (["insert", "t", "a=1", "--key", "ü"], "'ü' is no idempotency key; give 1 to 255 printable ASCII characters"),
+        (["delete", "t", "1", "--key", "k" * 256], "is no idempotency key"),
+        (["import", "t", "f.csv", "--key", ""], "'' is no idempotency key"),
     ],
 )
 def test_a_slip_of_the_pen_is_told_in_one_line(ddb: Any, words: list[str], told: str) -> None:
@@ -265,6 +268,16 @@ def test_no_line_of_an_error_is_broken_by_what_a_node_says(cluster: Cluster) -> 
     assert done.err == "ddb: two lines\\x1b\n"
 
 
+def test_what_a_client_once_stored_moves_no_cursor(ddb: Any, cluster: Cluster) -> None:
+    """Neither in what is told nor in what is asked."""
+    rows = [{"row_id": f"{number:03}\x1b[2J", "data": {"name": "x"}} for number in range(150)]
+    assert cluster.node.post("/insert", {"table_name": "students", "rows": rows}).status == 200
+    told = ddb("select", "students", "-o", "table")
+    assert "\x1b" not in told.out + told.err
+    assert "more follow: --after 099\\x1b[2J" in told.err
+    assert "\x1b" not in ddb("delete-table", "t\x1b[2J").err
+
+
 LONG_SELECT = """
 from cli_kit import Cluster
 from ddbd.cli import main
@@ -288,6 +301,23 @@ def test_a_reader_that_goes_away_ends_a_command_quietly(cluster: Cluster) -> Non
         assert process.stderr is not None
         said = process.stderr.read()
     assert (process.returncode, said) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_behind_the_output_is_told_in_one_line(cluster: Cluster) -> None:
+    tests = Path(__file__).resolve().parent.parent
+    script = f"import sys; sys.path += {[str(tests / room) for room in ('cli', 'client', 'web')]!r}\n" + LONG_SELECT
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, b"ddb: the output cannot be written: No space left on device\n")
+
+
+def test_an_argument_that_is_no_text_is_told_in_one_line(cluster: Cluster) -> None:
+    tests = Path(__file__).resolve().parent.parent
+    script = f"import sys; sys.path += {[str(tests / room) for room in ('cli', 'client', 'web')]!r}\n" + LONG_SELECT
+    script = script.replace('"select", "students"', '"get", "students", sys.argv[1]')
+    done = subprocess.run([sys.executable.encode(), b"-c", script.encode(), b"\xff"], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, b"ddb: an argument is not text in UTF-8; type it again\n")
 
 
 def test_ctrl_c_is_status_130(cluster: Cluster) -> None:

@@ -56,6 +56,9 @@ def test_an_array_may_be_laid_out_in_any_way() -> None:
         (b"[1]", "stands where one of { ]"),
         (b'[{"a":', "line 1: no JSON object begins here"),
         (b"[\xff]", "no text in UTF-8"),
+        (b'[{"a":1}]\n\n[{"a":2}]', "line 1: something follows the end of the array; one file is one array"),
+        (b"[] x", "something follows the end of the array"),
+        (b"[]" + b" " * 100_000 + b"{}", "something follows the end of the array"),
     ],
 )
 def test_what_is_no_array_is_told_with_its_line(text: bytes, told: str) -> None:

@@ -11,6 +11,7 @@ from cli_kit import Cluster, run
 from client_kit import ADDRESSES, REFUSED, problem
 
 from ddbd.cli.state import state_folder
+from ddbd.client import Request
 
 AHMED = {"row_id": "1", "id": "1", "name": "Ahmed", "grade": "A"}
 
@@ -203,6 +204,21 @@ def test_refused_rows_are_left_out_when_asked_and_listed_by_line(ddb: Any, clust
     assert done.err.endswith("ddb: 7 rows were left out\n")
 
 
+def test_an_import_keeps_its_key_when_the_node_knows_it_for_other_rows(ddb: Any, cluster: Cluster, tmp_path: Path) -> None:
+    """Those rows are in: a new key would load them a second time."""
+    (tmp_path / "f.csv").write_text("name\n" + "x\n" * 1_500)
+    limit(cluster, "/insert", 1)
+    ddb("import", "students", "f.csv", "-q")
+    (memo,) = memos()
+    before = json.loads(memo.read_text())["attempt"]
+    cluster.wires._play = lambda address, request: problem(422, "idempotency_mismatch", "the key belongs to another request")
+    assert ddb("import", "students", "f.csv", "-q").status != 0
+    assert json.loads(memo.read_text())["attempt"] == before
+    cluster.wires._play = lambda address, request: problem(400, "bad_row", "it is so")
+    ddb("import", "students", "f.csv", "-q")
+    assert json.loads(memo.read_text())["attempt"] == before + 1
+
+
 def test_a_load_from_a_pipe_tells_the_key_to_go_on_with(ddb: Any, cluster: Cluster) -> None:
     text = "name\n" + "x\n" * 1_500
     limit(cluster, "/insert", 1)
@@ -228,6 +244,14 @@ def test_an_export_that_was_broken_off_goes_on_behind_its_last_whole_row(ddb: An
         assert (done.status, done.err.startswith("going on behind the row k00")) == (0, True)
         assert whole.read_bytes() == expected
         assert not part.exists()
+
+
+def test_the_head_of_a_csv_export_is_of_its_rows_and_not_of_what_another_node_knows(ddb: Any, cluster: Cluster, tmp_path: Path) -> None:
+    behind = cluster.status(ADDRESSES[0], Request("GET", "/status"))
+    behind["databases"][0]["tables"][0]["columns"] = ["grade", "gone"]
+    cluster.status = lambda address, request: behind  # type: ignore[method-assign]
+    assert ddb("export", "students", "out.csv", "-q").status == 0
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["row_id,id,name,grade", "1,1,Ahmed,A"]
 
 
 def test_an_export_that_finds_no_table_leaves_no_file_of_its_name(ddb: Any, tmp_path: Path) -> None:
