@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,15 +106,49 @@ def test_what_is_older_than_a_minute_is_forgotten() -> None:
     assert loop.turns.told() == dict.fromkeys(told, 0)
 
 
+class Played:
+    """What of a reactor the probe needs."""
+
+    def __init__(self) -> None:
+        self._poller = select.epoll()
+        self._selectables: dict[int, object] = {}
+        self.done: list[tuple[object, int, int]] = []
+
+    def _doReadOrWrite(self, selectable: object, fd: int, event: int) -> None:
+        self.done.append((selectable, fd, event))
+        self._selectables.clear()  # as if what it read had closed all others
+
+
 def test_the_probe_stands_in_an_epoll_reactor_and_the_poller_goes_on_working() -> None:
-    poller = select.epoll()
-    reactor = SimpleNamespace(_poller=poller)
+    reactor = Played()
+    poller: Any = reactor._poller
     turns = probe(reactor)
     assert turns is not None
+    stands: Any = reactor._poller
     with open("/dev/null") as readable, pytest.raises(PermissionError):
-        reactor._poller.register(readable.fileno(), select.EPOLLIN)
-    assert reactor._poller.poll(0.0, 1) == []
+        stands.register(readable.fileno(), select.EPOLLIN)
+    assert stands.poll(0.0, 1) == ()
     assert turns.told()["turns"] == 1
+    poller.close()
+
+
+def test_each_event_goes_to_whom_it_is_for_unless_one_before_it_closed_that() -> None:
+    reactor = Played()
+    poller: Any = reactor._poller
+    probe(reactor)
+    stands: Any = reactor._poller
+    pairs = [socket.socketpair() for _ in range(2)]
+    for here, there in pairs:
+        stands.register(here.fileno(), select.EPOLLIN)
+        reactor._selectables[here.fileno()] = here
+        there.send(b"x")
+    assert stands.poll(1.0, 2) == ()
+    ((selectable, fd, event),) = reactor.done
+    assert selectable in [here for here, _ in pairs]
+    assert (fd, event) == (selectable.fileno(), select.EPOLLIN)  # type: ignore[attr-defined]
+    for pair in pairs:
+        for each in pair:
+            each.close()
     poller.close()
 
 
