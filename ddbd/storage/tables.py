@@ -24,6 +24,7 @@ from ddbd.storage.copies import Copies
 from ddbd.storage.machine import HASH_FORMAT, Machine
 from ddbd.storage.maintenance import Checkpoints, make_snapshot
 from ddbd.storage.scan import Plan, SqliteScan, check_limit
+from ddbd.storage.seal import WalSeal
 from ddbd.storage.sqlite import as_fatal, read_connection
 from ddbd.storage.sqlite_backend import SqliteBackend
 from ddbd.storage.threads import InlineThreads, Threads
@@ -60,7 +61,8 @@ class SqliteTables:
         self._snapshot_threads = threads("snapshot")
         self._copies = Copies(path, outgoing, limits.disk_reserve_bytes, clock, threads("backup"))
         self._snapshots = 0
-        self._checkpoints = Checkpoints(path, self._backend.connection, self._checkpoint_threads, self._machine.place)
+        seal = WalSeal(f"{path}-wal", clock=clock)
+        self._checkpoints = Checkpoints(path, self._backend.connection, self._checkpoint_threads, self._machine.place, seal)
 
     @property
     def applied_index(self) -> int:
