@@ -24,6 +24,7 @@ from ddbd.raft.types import NodeId
 if TYPE_CHECKING:
     from ddbd.replica.driver import Driver
 
+HANDOVER_FORMAT = 2  # of the nodes (`commands.FORMAT`) that know the messages of a wish
 WISHES_MAX = 100  # open at a node; beyond: Busy
 CARRIED_SECONDS = 10.0  # how long a wish of another node is looked after
 

@@ -13,6 +13,7 @@ from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
 from ddbd.raft.messages import Message
 from ddbd.raft.types import NodeId, Role
 from ddbd.replica.driver import Driver
+from ddbd.replica.handover import HANDOVER_FORMAT
 from ddbd.replica.promises import World
 from ddbd.replica.reads import Waiter
 from ddbd.replica.saves import Saves
@@ -131,6 +132,12 @@ class Replica:
             if self._store.tables.format_of(node_id) < needed:
                 raise NotReady(f"node {node_id} runs an older version, or has not registered yet; try again when all nodes run this one")
 
+    def _assert_none_older(self, needed: int) -> None:
+        """A message that a member does not know cuts its stream. One that was never there does not matter. Raises NotReady."""
+        for node_id in self._driver.core.membership.nodes:
+            if 0 < self._store.tables.format_of(node_id) < needed:
+                raise NotReady(f"node {node_id} runs an older version; try again when all nodes run this one")
+
     def read_barrier(self, timeout_seconds: float) -> Deferred[None]:
         """See `web.backend`."""
         try:
@@ -169,6 +176,7 @@ class Replica:
         """See `web.backend`."""
         try:
             self._assert_running()
+            self._assert_none_older(HANDOVER_FORMAT)
             return self._driver.handover.ask(target, self._deadline(timeout_seconds))
         except DdbError as error:
             return fail(error)
