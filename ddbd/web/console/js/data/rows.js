@@ -43,6 +43,7 @@ export function openRows(main, start) {
   let calling = new AbortController();
   /** @type {HTMLDialogElement | null} */
   let editor = null;
+  let isOpen = true;
   let inEditor = "";
 
   const again = async () => {
@@ -129,6 +130,7 @@ export function openRows(main, start) {
   const update = async (/** @type {Route} */ next) => {
     route = next;
     if (!store.status) await reload().catch(() => undefined); // what is wrong is said by the rows' own call
+    if (!isOpen) return;
     const key = JSON.stringify(requestOf(route));
     search.update(columns(), route.params);
     if (key !== loaded) load(route);
@@ -146,6 +148,7 @@ export function openRows(main, start) {
   return {
     update,
     close: () => {
+      isOpen = false;
       inEditor = "";
       editor?.close();
       calling.abort();
