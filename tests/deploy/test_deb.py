@@ -1,4 +1,4 @@
-"""What the package is made of. The package itself is built and tried by `deploy/deb/build` and `deploy/deb/try`."""
+"""What the package is made of. The package itself is built and tried by `deploy/deb/build`, `deploy/deb/try` and, under systemd, `deploy/deb/boot`."""
 
 from __future__ import annotations
 
