@@ -11,6 +11,8 @@ A comment in front of the block says how it is meant:
 
     <!-- terminal 1 -->      the command stays in front, in a terminal of its own; its output comes bit by bit
     <!-- until -->           asked again until the answer is the one that stands there
+    <!-- on a terminal -->   the command has one; `n1[leader] school> ` is a prompt of its own, and what stands behind it is typed
+                             there. The width of columns does not matter
     <!-- not run: ... -->    with the reason
 """
 
@@ -26,6 +28,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from screen_kit import Screen, typed
 
 from ddbd.cli.local import TookTooLong, eventually, free_ports, node_environment, twistd_command
 
@@ -71,7 +75,7 @@ def blocks(page: str, text: str) -> Iterator[Block]:
     for start in starts:
         end = next(number for number in range(start, len(lines)) if lines[number].strip() == "```")
         before = next((line.strip() for line in reversed(lines[:start]) if line.strip()), "")
-        marked = re.fullmatch(r"<!-- (terminal \d|until|not run: .+) -->", before)
+        marked = re.fullmatch(r"<!-- (terminal \d|until|on a terminal|not run: .+) -->", before)
         if before.startswith("<!--") and marked is None:
             raise ValueError(f"{page}:{start}: nobody knows what {before} means")
         yield Block(marked[1] if marked else "", list(_steps(page, start + 2, [line.strip("\n") for line in lines[start + 1 : end]])))
@@ -124,6 +128,11 @@ class Memory:
         """The command with the values that came, where it repeats those of the page."""
         command = REPEATED.sub(lambda found: found["key"] + self._came.get(found["number"], found["number"]), command)
         return VALUE.sub(lambda found: self._came.get(found["uuid"], found[0]) if found["uuid"] else found[0], command)
+
+
+def _narrow(text: str) -> str:
+    """Columns are as wide as the ports of this machine make them."""
+    return re.sub(r" {2,}", "  ", text)
 
 
 def _loosely(text: str) -> str:
@@ -201,6 +210,9 @@ class Desk:
                 self._stay(block.mark, step)
             elif block.mark == "until":
                 asked_again(lambda step=step: self._fits(step), f"{step.place}: {step.command}")  # type: ignore[misc]
+            elif block.mark == "on a terminal":
+                came, shown = self._on_a_terminal(step), _narrow(step.output)
+                assert self._memory.match(shown, came), f"{step.place}: $ {step.command}\nshown:\n{shown}\ncame:\n{came}"
             else:
                 came = self._run(step)
                 assert self._memory.match(step.output, came), f"{step.place}: $ {step.command}\nshown:\n{step.output}\ncame:\n{came}"
@@ -210,6 +222,15 @@ class Desk:
 
     def _fits(self, step: Step) -> bool:
         return self._memory.match(step.output, self._run(step))
+
+    def _on_a_terminal(self, step: Step) -> str:
+        screen = Screen(self._folder, self._environment, self._as_here(self._memory.fill(step.command)))
+        try:
+            for prompt, line in typed(step.output):
+                screen.answer(prompt, self._as_here(self._memory.fill(line)), SECONDS)
+            return _narrow(self._as_shown(screen.end(SECONDS)))
+        finally:
+            screen.close()
 
     def _stay(self, terminal: str, step: Step) -> None:
         """A command in a terminal of its own; the one that was in front there must have ended."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from machines_kit import Machines
+from screen_kit import Screen
 from session_kit import Desk, Memory, Shell, blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,3 +91,24 @@ def test_a_shell_keeps_what_it_was_told_and_shows_errors(tmp_path: Path) -> None
         assert shell.run("cat") == "", "a command does not read what is typed after it"
     finally:
         shell.close()
+
+
+@needs_a_terminal
+def test_a_screen_shows_what_a_program_asks_and_what_is_typed_there(tmp_path: Path) -> None:
+    asks = 'bash --norc --noprofile --noediting -c \'stty -echo; read -p "n1[leader] a> " line; echo; test -t 1 && echo "$line"\''
+    screen = Screen(tmp_path, {"PATH": "/usr/bin:/bin"}, asks)
+    try:
+        screen.answer("n1[leader] a> ", "typed", 20)
+        assert screen.end(20).splitlines()[1].startswith("typed")
+    finally:
+        screen.close()
+
+
+@needs_a_terminal
+def test_a_screen_says_what_it_shows_where_the_prompt_never_comes(tmp_path: Path) -> None:
+    screen = Screen(tmp_path, {"PATH": "/usr/bin:/bin"}, "echo something else")
+    try:
+        with pytest.raises(AssertionError, match="something else"):
+            screen.answer("n1[leader] a> ", "typed", 20)
+    finally:
+        screen.close()
