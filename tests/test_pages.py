@@ -9,6 +9,7 @@ import msgspec
 from test_docs import DOCS, ROOT, cells, ticked
 
 from ddbd.config import LogOptions, _ConfigJson, _NodeJson
+from ddbd.watch.timeline import KINDS
 from ddbd.web.problems import STATUSES
 
 CONFIG_KEYS: tuple[tuple[str, type[msgspec.Struct]], ...] = (("", _ConfigJson), ("nodes[].", _NodeJson), ("log.", LogOptions))
@@ -44,3 +45,20 @@ def test_the_walk_of_the_tour_comes_to_every_file_once() -> None:
     told = re.findall(r"`(ddbd/[\w/]+\.py)`", items)
     real = [str(path.relative_to(ROOT)) for path in (ROOT / "ddbd").rglob("*.py")]
     assert sorted(told) == sorted(real)
+
+
+def test_every_kind_of_the_timeline_is_explained_and_every_explained_kind_is_there() -> None:
+    _, _, section = (DOCS / "operations.md").read_text("utf-8").partition("\n### `/timeline`")
+    table = section.partition("\n## ")[0].partition("\n### ")[0]
+    assert sorted(kind for row in cells(table) for kind in ticked(row[0])) == sorted(KINDS)
+
+
+def test_every_line_of_the_log_that_is_explained_is_said_somewhere() -> None:
+    """Each `…` stands for a value; what is between must be in the code as it is in the page."""
+    _, _, section = (DOCS / "operations.md").read_text("utf-8").partition("\n### Events")
+    code = "".join(path.read_text("utf-8") for path in sorted((ROOT / "ddbd").rglob("*.py")))
+    code = re.sub(r'"\s+f?"', "", code)  # sentences that are written over two lines
+    lines = [line for row in cells(section.partition("\n## ")[0]) for line in ticked(row[1])]
+    assert len(lines) > 25
+    pieces = [piece.strip(" :;,") for line in lines for piece in line.split("…")]
+    assert [piece for piece in pieces if piece not in code] == []
