@@ -1,6 +1,6 @@
 """The machines of the pages for operators: `db1`, `db2` …, each with its shell, its files and its service, all of them on this machine.
 
-    root@db3# systemctl stop ddbd@3    ends the node of db3, as SIGTERM by the service manager would, and waits
+    root@db3# systemctl stop ddbd@3    ends the node of db3, as SIGTERM by the service manager would, and waits; reload is SIGHUP
     /etc/ddbd, /var/lib/ddbd           folders of that machine
     http://db3:8080                    where its node is heard
     rsync -a db3:/var/lib/ddbd/ …      copies from one machine's folders to this one's
@@ -33,6 +33,7 @@ systemctl() {
       twistd -n ddb --node "$node" --config "$home/etc/config.json" --data-dir "$home/lib/$node" >> "$home/log" 2>&1 &
       echo $! > "$home/pid" ;;
     stop) kill "$(cat "$home/pid")"; wait "$(cat "$home/pid")"; rm "$home/pid" ;;
+    reload) kill -HUP "$(cat "$home/pid")" ;;
     *) echo "systemctl $1 is not known here"; return 1 ;;
   esac
 }
