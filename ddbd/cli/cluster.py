@@ -52,7 +52,8 @@ def show_status(frame: Frame) -> None:
 def _role(found: dict[str, Any], node_id: str, leader_id: str | None) -> str:
     if node_id == leader_id:
         return "leader"
-    return "learner" if node_id in found.get("membership", {}).get("learners", ()) else "follower"
+    membership = found["membership"]
+    return "follower" if node_id in (*membership["voters"], *membership["outgoing"]) else "learner"
 
 
 def leader_of(found: dict[str, Any]) -> str | None:

@@ -154,6 +154,12 @@ def test_status_believes_the_highest_term_and_there_the_leader(ddb: Any, cluster
     assert ddb("status", "-o", "table").out.startswith("nobody leads in term 3")
 
 
+def test_status_takes_no_node_for_a_follower_that_does_not_vote(ddb: Any, cluster: Cluster) -> None:
+    """Neither one that lost its data nor one that was never let in: nodes of the config that the cluster was not formed with."""
+    cluster.voters = ["1", "2"]
+    assert [line.split()[2] for line in ddb("status", "-o", "table").out.splitlines()[2:]] == ["leader", "follower", "learner"]
+
+
 def test_nodes_and_health_have_a_line_for_each_node(ddb: Any, cluster: Cluster) -> None:
     cluster.down = {B}
     nodes = ddb("nodes", "-o", "json").json
