@@ -52,7 +52,7 @@ def show_status(frame: Frame) -> None:
 def _role(found: dict[str, Any], node_id: str, leader_id: str | None) -> str:
     if node_id == leader_id:
         return "leader"
-    membership = found["membership"]
+    membership = found.get("membership", {"voters": [], "outgoing": []})  # it is not there before the cluster has formed
     return "follower" if node_id in (*membership["voters"], *membership["outgoing"]) else "learner"
 
 

@@ -29,7 +29,7 @@ class Cluster(MemoryNodes):
     def __init__(self) -> None:
         super().__init__()
         self.leader = "1"
-        self.voters = ["1", "2", "3"]
+        self.voters: list[str] | None = ["1", "2", "3"]
         self.not_ready: set[str] = set()
         self.unhealthy: set[str] = set()
         self.wires = Wires(self)
@@ -69,8 +69,8 @@ class Cluster(MemoryNodes):
             ],
             "ready": address not in self.not_ready and bool(self.leader),
             "healthy": address not in self.unhealthy,
-            "membership": {"voters": self.voters, "outgoing": [], "learners": []},
             "tables_bytes": 4096,
+            **({"membership": {"voters": self.voters, "outgoing": [], "learners": []}} if self.voters is not None else {}),
         }
 
     def step_down(self, address: str, request: Request) -> dict[str, Any]:

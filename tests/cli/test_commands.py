@@ -160,6 +160,11 @@ def test_status_takes_no_node_for_a_follower_that_does_not_vote(ddb: Any, cluste
     assert [line.split()[2] for line in ddb("status", "-o", "table").out.splitlines()[2:]] == ["leader", "follower", "learner"]
 
 
+def test_before_there_is_a_cluster_nobody_votes(ddb: Any, cluster: Cluster) -> None:
+    cluster.leader, cluster.voters = "", None
+    assert [line.split()[2] for line in ddb("status", "-o", "table").out.splitlines()[2:]] == ["learner"] * 3
+
+
 def test_nodes_and_health_have_a_line_for_each_node(ddb: Any, cluster: Cluster) -> None:
     cluster.down = {B}
     nodes = ddb("nodes", "-o", "json").json
