@@ -262,6 +262,10 @@ class Daemon(Service):
             last_heard=streams.last_heard,
         )
         self._replica = Replica(self._config, self._node.id, self._store, world)
+        if outsiders := self._replica.outsiders():
+            logger.warn(
+                "the cluster was formed without nodes of this config, which get no data and no vote: {ids}", ids=", ".join(outsiders)
+            )
         self._peers_resource.putChild(b"stream", streams.resource)
         self._peers_resource.putChild(b"snapshot", snapshots.resource)
         self._lookout.replica = self._replica

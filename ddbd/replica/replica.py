@@ -231,6 +231,11 @@ class Replica:
             return "this node has not caught up with the leader"
         return None
 
+    def outsiders(self) -> list[NodeId]:
+        """Nodes of the config that the cluster was formed without: they get no entries and no vote."""
+        members = self._driver.core.membership.nodes
+        return [node_id for node_id in self.config.node_ids if node_id not in members]
+
     def unhealthy_reason(self) -> str | None:
         """See `web.backend`."""
         if self._driver.core.is_frozen:

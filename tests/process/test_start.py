@@ -159,6 +159,18 @@ def test_the_data_of_a_running_node_is_refused_and_not_touched(running: LocalClu
     assert running.nodes["2"].ready()
 
 
+def test_nodes_that_were_added_to_the_config_later_are_named(tmp_path: Path) -> None:
+    """As after a start with the config that the package brings: this node is a cluster of its own, and says so."""
+    config = local_config(free_ports(3))
+    with LocalCluster({"nodes": config["nodes"][:1]}, tmp_path) as alone:
+        alone.start()
+        alone.wait_ready()
+    with LocalCluster(config, tmp_path) as cluster:
+        cluster.start("1")
+        cluster.wait_ready("1")
+        assert "the cluster was formed without nodes of this config, which get no data and no vote: 2, 3\n" in cluster.nodes["1"].log_tail()
+
+
 def test_sigterm_ends_a_follower_with_status_0(running: LocalCluster) -> None:
     assert running.terminate("3") == 0
 
