@@ -53,7 +53,7 @@ def test_the_scripts_are_scripts(script: str) -> None:
     assert path.stat().st_mode & 0o111
 
 
-@pytest.mark.parametrize(("name", "nodes"), [("config.json", 1), ("three-hosts.json", 3)])
+@pytest.mark.parametrize(("name", "nodes"), [("one-host.json", 1), ("three-hosts.json", 3)])
 def test_the_configs_of_the_package_are_right(name: str, nodes: int) -> None:
     config = load_config(DEB / name)
     assert len(config.nodes) == nodes
@@ -73,7 +73,8 @@ def test_the_package_puts_things_where_the_unit_looks() -> None:
     assert "home=/usr/lib/ddbd" in build
     for path in ("/etc/ddbd/config.json", "/etc/ddbd/ddbd.env"):
         assert path in unit
-        assert path in build
+    assert "/etc/ddbd/ddbd.env" in build
+    assert " /etc/ddbd/config.json\n" not in build, "a node that starts on a config that nobody wrote founds a cluster of one"
 
 
 def written(folder: Path) -> list[Path]:
