@@ -118,7 +118,7 @@ class Node(msgspec.Struct, frozen=True):
 
 class Config(msgspec.Struct, frozen=True):
     nodes: tuple[Node, ...]  # in order of ids
-    path: Path
+    path: Path  # absolute: twistd goes to its --rundir after the file was read, and SIGHUP has it read again
     insecure: bool = False
     failback: bool = True
     hosts: tuple[str, ...] = ()  # further names that a request's Host may give
@@ -212,7 +212,7 @@ def _check(raw: _ConfigJson, path: Path) -> Config:
     order = in_order(node.id for node in nodes)
     return Config(
         nodes=tuple(sorted(nodes, key=lambda node: order.index(node.id))),
-        path=path,
+        path=path.absolute(),
         insecure=raw.insecure,
         failback=raw.failback,
         hosts=tuple(host.lower() for host in raw.hosts),

@@ -177,6 +177,17 @@ def test_a_file_that_is_gone_changes_nothing(node: Node, tmp_path: Path) -> None
     assert "cannot be read" in node.said[0]
 
 
+def test_a_file_named_from_another_folder_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with twistd's `--rundir`."""
+    monkeypatch.chdir(tmp_path)
+    node = Node(Path("."))
+    (tmp_path / "config.json").write_text(json.dumps(raw(hosts=["db.example.com"])))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    node.daemon.reload()
+    assert node.takes_host(b"db.example.com")
+
+
 def test_a_peer_that_moved_is_asked_at_its_new_address(node: Node) -> None:
     node.reload(moved(2, address="localhost:9090"))
     assert dict(node.daemon._formation._nodes)["2"] == "localhost:9090"
