@@ -25,10 +25,12 @@ BOUNDS = tuple(0.0001 * 2 ** (step / STEPS) for step in range(OCTAVES * STEPS + 
 WRITES = ("insert", "update", "delete_record", "init_database", "drop_database", "create_table", "delete_table")
 READS = ("select", "search")
 UNKNOWN = "unknown"  # any path that is no call of ours; and whatever was refused before it had a path
-LOAD = "load"  # a streaming load: it takes as long as its sender likes
+LOAD = "load"  # a streaming load or a restore: it takes as long as its sender likes
 
 METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"POST": "POST", b"OPTIONS": "OPTIONS"}
 OTHER_METHOD = "other"
+
+_LOADS = b"load"  # no path: those begin with a slash
 
 
 class Call:
@@ -63,8 +65,8 @@ class Meter:
     def __init__(self) -> None:
         self.calls = {UNKNOWN: Call(UNKNOWN), LOAD: Call(LOAD)}  # by name
         self.abandoned = 0  # calls whose client went away before the answer
-        self._unknown, self._load = self.calls[UNKNOWN], self.calls[LOAD]
-        self._by_path: dict[bytes, Call] = {}
+        self._unknown = self.calls[UNKNOWN]
+        self._by_path = {_LOADS: self.calls[LOAD]}
 
     def know(self, paths: Iterable[bytes]) -> None:
         """Calls of the app; told again when another app takes over, and what was counted stays."""
@@ -82,11 +84,8 @@ class Meter:
         call.seconds += seconds
 
     def loaded(self, method: bytes, status: int, seconds: float) -> None:
-        """A streaming load was answered."""
-        call, key = self._load, (method, status)
-        call.counts[key] = call.counts.get(key, 0) + 1
-        call.buckets[bisect_left(BOUNDS, seconds)] += 1
-        call.seconds += seconds
+        """A streaming load or a restore was answered."""
+        self.answered(method, _LOADS, status, seconds)
 
     def refused(self, status: int) -> None:
         key = (b"", status)

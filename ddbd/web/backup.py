@@ -19,7 +19,7 @@ from ddbd.storage import Copy, Query, TableInfo
 from ddbd.web.backend import Backend
 from ddbd.web.pace import Pace
 from ddbd.web.parameters import BACKUP, Parameters
-from ddbd.web.reply import Reply
+from ddbd.web.reply import Reply, age
 
 CONTENT_TYPE = b"application/x-ndjson"
 
@@ -66,8 +66,7 @@ async def backup(backend: Backend, clock: IReactorTime, wall_seconds: float, que
     db = parameters.get("db")
     headers: list[tuple[bytes, bytes]] = []
     if parameters.get("consistency") == "local":
-        staleness = backend.staleness_ms()
-        headers.append((b"Ddb-Staleness-Ms", b"unknown" if staleness is None else b"%d" % staleness))
+        headers.append(age(backend.staleness_ms()))
     else:
         await backend.read_barrier(parameters.timeout_seconds)
     copy = await backend.tables.copy()

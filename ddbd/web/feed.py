@@ -31,7 +31,6 @@ from zope.interface import implementer
 
 from ddbd.answers import Happened, Status
 from ddbd.errors import Busy, DdbError, NotReady, Refused
-from ddbd.web.pages import refuse
 
 TICK_SECONDS = 0.25  # how often the status is looked at
 STATUS_SHARE = 50  # of the time at most one in so many goes into looking at a status that is long
@@ -134,11 +133,12 @@ class Feed(Resource):
 
     # A tab comes and goes.
 
-    def render_GET(self, request: Any) -> bytes | int:
+    def render_GET(self, request: Any) -> int:
         try:
             self._admit(request)
         except DdbError as error:
-            return refuse(request, error)
+            request.refuse(error)
+            return NOT_DONE_YET
         for name, value in FIELDS:
             request.setHeader(name, value)
         tab = _Tab(self, request)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
 
-from ddbd.errors import DdbError, Refused
-from ddbd.web.problems import CONTENT_TYPE, problem_of
+from ddbd.errors import Refused
+from ddbd.web.reply import matches
 
 FOLDER = Path(__file__).parent / "console"
 INDEX = b"index.html"
@@ -92,8 +93,9 @@ class SeeConsole(Resource):
 class Nothing(Resource):
     isLeaf = True
 
-    def render(self, request: Any) -> bytes:
-        return refuse(request, Refused("not_found", "there is no such page; the console begins at /console/"))
+    def render(self, request: Any) -> int:
+        request.refuse(Refused("not_found", "there is no such page; the console begins at /console/"))
+        return NOT_DONE_YET
 
 
 class _Page(Resource):
@@ -110,7 +112,7 @@ class _Page(Resource):
         for name, value in (*FIELDS, (b"ETag", etag), (b"Cache-Control", b"no-cache"), (b"Vary", b"Accept-Encoding")):
             request.setHeader(name, value)
         known = request.requestHeaders.getRawHeaders(b"If-None-Match") or ()
-        if any(tag.strip().removeprefix(b"W/") in (etag, b"*") for value in known for tag in value.split(b",")):
+        if matches(known, etag):
             request.setResponseCode(304)
             return b""
         request.setHeader(b"Content-Type", file.content_type)
@@ -124,15 +126,6 @@ def see_console(request: Any) -> bytes:
     request.setResponseCode(303)
     request.setHeader(b"Location", b"/console/")
     return b""
-
-
-def refuse(request: Any, error: DdbError) -> bytes:
-    """The body of a problem, as a resource's answer."""
-    problem = problem_of(error)
-    request.setResponseCode(problem.status)
-    for name, value in ((b"Content-Type", CONTENT_TYPE), *problem.headers):
-        request.setHeader(name, value)
-    return problem.body()
 
 
 def takes_gzip(request: Any) -> bool:

@@ -27,7 +27,7 @@ from ddbd.web.canonical import quoted
 from ddbd.web.formats import Format, choose
 from ddbd.web.kinds import Table
 from ddbd.web.parameters import SEARCH, SELECT, Parameters
-from ddbd.web.reply import JSON, Reply, matches
+from ddbd.web.reply import JSON, Reply, age, matches
 from ddbd.web.rows import RowStream
 
 KEPT_BYTES_MAX = 512  # of a query string whose Point is kept
@@ -74,13 +74,8 @@ async def read(backend: Backend, clock: IReactorTime, read: Read) -> Reply:
     if read.query.row_id is not None:
         point = Point(read.query, read.local, read.versions, read.timeout_seconds)
         return OneRow(point, read.query.row_id, read.format, read.if_none_match).reply(backend)
-    index, headers = backend.applied_index, _age(backend) if read.local else []
+    index, headers = backend.applied_index, [age(backend.staleness_ms())] if read.local else []
     return (await _many_rows(backend, clock, read, headers))._replace(index=index)
-
-
-def _age(backend: Backend) -> list[tuple[bytes, bytes]]:
-    staleness = backend.staleness_ms()
-    return [(b"Ddb-Staleness-Ms", b"unknown" if staleness is None else b"%d" % staleness)]
 
 
 class Point:
@@ -122,7 +117,7 @@ class OneRow(NamedTuple):
         point, row_id = self.point, self.row_id
         query = point.query
         columns, row = backend.tables.point(query.db, query.table, row_id)
-        headers = _age(backend) if point.local else []
+        headers = [age(backend.staleness_ms())] if point.local else []
         names, places = point.shape(columns)
         if row is not None and (query.after is None or row_id > query.after):
             etag = b'"%d"' % row[-1]

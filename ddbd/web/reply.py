@@ -43,6 +43,11 @@ def matches(if_none_match: Iterable[bytes], etag: bytes) -> bool:
     return b"*" in tags or etag in tags
 
 
+def age(staleness_ms: int | None) -> tuple[bytes, bytes]:
+    """The field that says how old an answer of this node's own copy can be."""
+    return b"Ddb-Staleness-Ms", b"unknown" if staleness_ms is None else b"%d" % staleness_ms
+
+
 class Common(NamedTuple):
     """The fields of every reply, but for Ddb-Index, which moves with each write."""
 

@@ -67,6 +67,20 @@ def test_a_streaming_load_is_no_write_among_others() -> None:
     assert counts(node, "load") == {(b"POST", 200): 1}
 
 
+def test_a_restore_counts_as_a_load() -> None:
+    node = Node()
+    node.post("/restore", {})
+    assert counts(node, "load") == {(b"POST", 400): 1}
+    assert counts(node, "restore") == {}
+
+
+def test_no_path_counts_as_a_load() -> None:
+    node = Node()
+    for path in ("/load", "//load", "/%6coad"):
+        node.get(path)
+    assert counts(node, "load") == {}
+
+
 def test_answers_of_5xx_are_errors_and_others_are_not() -> None:
     node = Node().with_students()
     node.twin.unready = "no leader is known"

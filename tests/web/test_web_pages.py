@@ -87,6 +87,7 @@ def test_head_tells_the_length_alone(node: Node) -> None:
 )
 def test_what_is_no_file_is_not_found(target: str, node: Node) -> None:
     assert (node.get(target).status, node.get(target).code) == (404, "not_found")
+    assert (node.get(target).header("Ddb-Node"), node.get(target).header("Cache-Control")) == ("1", "no-store")
 
 
 def test_pages_are_only_read(node: Node) -> None:

@@ -73,13 +73,13 @@ class TwistedRequest(server.Request):
 
     def render(self, resrc: Any) -> None:
         if isinstance(resrc, resource._UnsafeErrorPage):
-            self._refuse(Refused("not_found", "there is nothing at this path; GET /status says what there is"))
+            self.refuse(Refused("not_found", "there is nothing at this path; GET /status says what there is"))
             return
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
             self.setHeader(b"Allow", b", ".join(error.allowedMethods))
-            self._refuse(Refused("method_not_allowed", "this path does not take the method; the header Allow lists those that it takes"))
+            self.refuse(Refused("method_not_allowed", "this path does not take the method; the header Allow lists those that it takes"))
             return
         if body is not server.NOT_DONE_YET:
             self.setHeader(b"Content-Length", b"%d" % len(body))
@@ -96,7 +96,7 @@ class TwistedRequest(server.Request):
             self._answer(problem.status, problem.headers, problem.body())
         return reason
 
-    def _refuse(self, error: DdbError) -> None:
+    def refuse(self, error: DdbError) -> None:
         problem = problem_of(error)
         self._answer(problem.status, problem.headers, problem.body())
 
