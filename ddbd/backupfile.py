@@ -50,10 +50,10 @@ class Header(msgspec.Struct, frozen=True, rename={"format": "ddbd_backup"}):
     rows: int
     db: str | None = None
 
-    @property
-    def lines(self) -> int:
-        """Of the whole file."""
-        return 2 + 2 * self.databases + self.tables + self.rows
+
+def lines_of(databases: int, tables: int, rows: int) -> int:
+    """Of a whole backup of so many."""
+    return 2 + 2 * databases + tables + rows
 
 
 class DatabaseBegins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

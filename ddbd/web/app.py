@@ -225,7 +225,7 @@ class Api:
     @app.route("/backup", methods=["GET"])
     @answering
     async def backup(self, request: Any) -> Reply:
-        return await backup(self.backend, self._clock, self._now(), request.uri.partition(b"?")[2])
+        return await backup(self.backend, self._clock, self._now(), request)
 
     @app.route("/restore", methods=["POST"])
     @answering

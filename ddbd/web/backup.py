@@ -13,17 +13,19 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
-from ddbd.backupfile import FORMAT, Header, Writer
+from ddbd.backupfile import FORMAT, Header, Writer, lines_of
 from ddbd.errors import Refused
 from ddbd.storage import Copy, Query, TableInfo
 from ddbd.web.backend import Backend
+from ddbd.web.door import check_origin
 from ddbd.web.pace import Pace
 from ddbd.web.parameters import BACKUP, Parameters
-from ddbd.web.reply import Reply, age
+from ddbd.web.reply import Reply, Stream, age
 
 CONTENT_TYPE = b"application/x-ndjson"
 
 Databases = list[tuple[str, list[TableInfo]]]
+Fields = list[tuple[bytes, bytes]]
 
 
 class BackupStream:
@@ -59,35 +61,54 @@ class BackupStream:
         self._copy.close()
 
 
-async def backup(backend: Backend, clock: IReactorTime, wall_seconds: float, query: bytes) -> Reply:
+class HeadAlone:
+    """`reply.Stream`, of an answer to HEAD."""
+
+    async def write_to(self, request: Any) -> None:
+        raise AssertionError("HEAD is answered without a body")
+
+    def close(self) -> None:
+        """There is no copy."""
+
+
+async def backup(backend: Backend, clock: IReactorTime, wall_seconds: float, request: Any) -> Reply:
     """Raises Refused, and whatever the wait or the copy do."""
+    check_origin(request.requestHeaders)
     limits = backend.config.limits
-    parameters = Parameters(query, BACKUP, limits)
+    parameters = Parameters(request.uri.partition(b"?")[2], BACKUP, limits)
     db = parameters.get("db")
-    headers: list[tuple[bytes, bytes]] = []
+    headers: Fields = []
     if parameters.get("consistency") == "local":
         headers.append(age(backend.staleness_ms()))
     else:
         await backend.read_barrier(parameters.timeout_seconds)
+    databases = _wanted(backend.tables.databases(), db)  # what is refused anyway, or has no body, costs no copy
+    if request.method == b"HEAD":
+        return _reply(databases, db, backend.applied_index, headers, HeadAlone())
     copy = await backend.tables.copy()
     try:
-        databases = _wanted(copy, db)
+        databases = _wanted(copy.databases(), db)
         header = _header(backend, copy, databases, db, wall_seconds)
     except BaseException:
         copy.close()
         raise
-    name = f"ddbd-{databases[0][0] if db is not None else 'all'}-{header.index}.backup"
-    headers += [
-        (b"Content-Disposition", b'attachment; filename="%s"' % name.encode("ascii")),
-        (b"Ddb-Backup-Lines", b"%d" % header.lines),
-    ]
     stream = BackupStream(copy, databases, header, clock, limits.backup_idle_seconds)
-    return Reply(200, b"", CONTENT_TYPE, tuple(headers), stream, header.index)
+    return _reply(databases, db, header.index, headers, stream)
 
 
-def _wanted(copy: Copy, db: str | None) -> Databases:
+def _reply(databases: Databases, db: str | None, index: int, headers: Fields, stream: Stream) -> Reply:
+    name = f"ddbd-{databases[0][0] if db is not None else 'all'}-{index}.backup"
+    tables = [table for _, tables in databases for table in tables]
+    lines = lines_of(len(databases), len(tables), sum(table.row_count for table in tables))
+    own = [
+        (b"Content-Disposition", b'attachment; filename="%s"' % name.encode("ascii")),
+        (b"Ddb-Backup-Lines", b"%d" % lines),
+    ]
+    return Reply(200, b"", CONTENT_TYPE, (*headers, *own), stream, index)
+
+
+def _wanted(databases: Databases, db: str | None) -> Databases:
     """Raises Refused."""
-    databases = copy.databases()
     if db is None:
         return databases
     found = [(name, tables) for name, tables in databases if name.lower() == db.lower()]

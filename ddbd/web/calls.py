@@ -137,7 +137,9 @@ CALLS: dict[str, Call] = {
         is_keyed=True,
     ),
     "backup": Call(
-        *("backups", "All databases, or one, as they are at one instant", DOOR | QUERY | WAIT | NAMED_DB | {"disk_full", "scan_timed_out"}),
+        "backups",
+        "All databases, or one, as they are at one instant",
+        DOOR | QUERY | WAIT | NAMED_DB | {"cross_origin", "disk_full", "scan_timed_out"},
         (LINES,),
         "Lines of JSON. The last one holds a checksum of all before it: a file without it is not whole.",
         parameters=parameters.BACKUP,

@@ -5,7 +5,8 @@ and touches no connection; framing (Content-Length, Transfer-Encoding, deadlines
 
 Why a Host must be ours: a page that a browser loaded from elsewhere can have its name point at 127.0.0.1 (DNS rebinding), and is of the
 same origin as this node then; only the Host still tells. Why an Origin must be ours on writes: any page may post to localhost without
-asking first, as long as it does not need the answer.
+asking first, as long as it does not need the answer. A read whose making costs this node much (a backup, a feed) asks for it too, in its
+own handler (`check_origin`).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Door:
         bytes_max: int | None = self._limits.message_bytes_max
         if kind is not Kind.MOUNTED:
             if head.method not in READS:
-                _check_origin(head, host)
+                check_origin(head.fields)
             _check_encoding(head)
             bytes_max = None if kind is Kind.LOAD else self._limits.body_bytes_max
         if bytes_max is not None and content_length is not None and content_length > bytes_max:
@@ -159,14 +160,14 @@ def too_large(bytes_max: int) -> Refused:
     return Refused("body_too_large", f"the body is larger than {bytes_max} bytes; send less at once, or use the streaming load")
 
 
-def _check_origin(head: Head, host: bytes) -> None:
-    """A browser sends these two; nobody else has to."""
-    sites = head.fields.get(b"sec-fetch-site", NONE)
-    if any(site.lower() not in (b"same-origin", b"none") for site in sites):
-        raise Refused("cross_origin", "a page of another origin may not write; call from this node's own pages, or from no browser")
-    for origin in head.fields.get(b"origin", NONE):
+def check_origin(fields: Any) -> None:
+    """For writes, and for reads that cost much. A browser sends these two fields; nobody else has to. The Host is one that was let in."""
+    get = fields.getRawHeaders
+    if any(site.lower() not in (b"same-origin", b"none") for site in get(b"sec-fetch-site", NONE)):
+        raise Refused("cross_origin", "a page of another origin may not do this; call from this node's own pages, or from no browser")
+    for origin in get(b"origin", NONE):
         scheme, _, authority = origin.lower().partition(b"://")
-        if scheme not in (b"http", b"https") or authority != host.lower():
+        if scheme not in (b"http", b"https") or authority != get(b"host")[0].lower():
             raise Refused("cross_origin", "Origin is not this node; call from this node's own pages, or without Origin")
 
 

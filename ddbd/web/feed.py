@@ -30,7 +30,8 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from ddbd.answers import Happened, Status
-from ddbd.errors import Busy, DdbError, NotReady, Refused
+from ddbd.errors import Busy, DdbError, NotReady
+from ddbd.web.door import check_origin
 
 TICK_SECONDS = 0.25  # how often the status is looked at
 STATUS_SHARE = 50  # of the time at most one in so many goes into looking at a status that is long
@@ -153,15 +154,12 @@ class Feed(Resource):
     def render_HEAD(self, request: Any) -> bytes:
         for name, value in FIELDS:
             request.setHeader(name, value)
+        request.write(b"")  # the head of a stream: it has no length
         return b""
 
     def _admit(self, request: Any) -> None:
         """Raises Refused, Busy and NotReady. No page of another origin may take a feed, though it could not read it."""
-        get, host = request.requestHeaders.getRawHeaders, request.getHeader(b"Host") or b""
-        sites, origins = get(b"Sec-Fetch-Site") or (), get(b"Origin") or ()
-        is_ours = all(origin.lower().partition(b"://")[2] == host.lower() for origin in origins)
-        if not is_ours or any(site.lower() not in (b"same-origin", b"none") for site in sites):
-            raise Refused("cross_origin", "a page of another origin may not watch this node; use the node's own console")
+        check_origin(request.requestHeaders)
         if self._is_stopped:
             raise NotReady("this node is stopping; watch another one")
         if len(self.tabs) >= self._feeds_max:

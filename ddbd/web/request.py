@@ -174,7 +174,7 @@ class Request:
         if self.finished:
             return
         if not self.startedWriting:
-            if self._status not in WITHOUT_BODY:
+            if self._status not in WITHOUT_BODY and self.method != b"HEAD":  # there it would be that of the GET, which is not known
                 self._fields.setdefault(b"content-length", (b"Content-Length", b"0"))
             self.write(b"")
         if self._chunked and self._is_whole:

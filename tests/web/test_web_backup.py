@@ -117,6 +117,9 @@ class Full:
 
     applied_index = 7
 
+    def databases(self) -> Any:
+        return []
+
     def copy(self) -> Any:
         return fail(NoRoom("a copy takes 5 bytes, 0 are free; make room"))
 
@@ -126,6 +129,59 @@ def test_a_disk_without_room_is_507(node: Node) -> None:
     reply = node.get("/backup")
     assert (reply.status, reply.code) == (507, "disk_full")
     assert "make room" in reply.json["detail"]
+
+
+class Counted:
+    """Tables that count their copies."""
+
+    def __init__(self, tables: Any) -> None:
+        self._tables = tables
+        self.copies = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tables, name)
+
+    def copy(self) -> Any:
+        self.copies += 1
+        return self._tables.copy()
+
+
+@pytest.fixture
+def counted(node: Node) -> Counted:
+    node.twin._tables = Counted(node.twin._tables)
+    return node.twin._tables
+
+
+@pytest.mark.parametrize("target", ["/backup", "/backup?db=SCHOOL&consistency=local", "/backup?db=none", "/backup?table=t"])
+def test_head_tells_the_same_and_makes_no_copy(target: str, node: Node, counted: Counted) -> None:
+    head = node.call("HEAD", target)
+    assert (head.body, counted.copies) == (b"", 0)
+    got = node.get(target)
+    got.headers.pop("transfer-encoding", None)
+    head.headers.pop("transfer-encoding", None)  # it may be told, or not
+    assert (head.status, head.headers) == (got.status, got.headers)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/backup", "/%62ackup"])
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}])
+def test_a_page_of_another_origin_may_not_have_copies_made(
+    headers: dict[str, str], path: str, method: str, node: Node, counted: Counted
+) -> None:
+    reply = node.call(method, path, headers=headers)
+    assert reply.status == 403
+    assert method == "HEAD" or reply.code == "cross_origin"
+    assert counted.copies == 0
+
+
+def test_the_nodes_own_page_may_take_a_backup(node: Node) -> None:
+    assert node.get("/backup", Origin="http://localhost:8080", Sec_Fetch_Site="same-origin").status == 200
+    assert node.get("/backup", Sec_Fetch_Site="none").status == 200, "its address was typed"
+
+
+def test_a_database_that_is_not_there_costs_no_copy(node: Node, counted: Counted) -> None:
+    assert node.get("/backup?db=none").code == "database_not_found"
+    assert counted.copies == 0
 
 
 def many(rows: int, **limits: Any) -> Node:

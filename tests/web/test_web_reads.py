@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from web_client import Connection, Node, Response, request
+from web_client import PING, Connection, Node, Response, request
 
 from ddbd.errors import NoLeader, NotReady, ScanTimedOut
 
@@ -382,3 +382,13 @@ def test_head_of_a_long_result_opens_and_closes_the_scan() -> None:
     reply = node.call("HEAD", "/select?table=students&limit=600")
     assert (reply.status, reply.body) == (200, b"")
     assert "after=r00599" in (reply.header("Link") or "")
+
+
+def test_head_of_a_stream_tells_no_length_and_the_connection_goes_on() -> None:
+    node = filled(5_000)
+    assert node.start("GET", "/select?table=students").response().header("Transfer-Encoding") == "chunked"
+    connection = node.start("HEAD", "/select?table=students")
+    assert connection.response(head=True).header("Content-Length") is None, "it is not known, and not 0"
+    head = connection.out
+    connection.send(PING)
+    assert connection.out[len(head) :].startswith(b"HTTP/1.1 200 OK\r\n")
