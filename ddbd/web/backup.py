@@ -18,7 +18,7 @@ from ddbd.errors import Refused
 from ddbd.storage import Copy, Query, TableInfo
 from ddbd.web.backend import Backend
 from ddbd.web.door import check_origin
-from ddbd.web.pace import Pace
+from ddbd.web.pace import Pace, unsent_bytes
 from ddbd.web.parameters import BACKUP, Parameters
 from ddbd.web.reply import Reply, Stream, age
 
@@ -35,13 +35,16 @@ class BackupStream:
         self._copy = copy
         self._databases = databases
         self._header = header
-        self._pace = Pace(clock, idle_seconds)
+        self._clock = clock
+        self._idle_seconds = idle_seconds
+        self._pace: Pace | None = None
 
     async def write_to(self, request: Any) -> None:
-        request.registerProducer(self._pace, True)
+        pace = self._pace = Pace(self._clock, self._idle_seconds, lambda: unsent_bytes(request.transport))
+        request.registerProducer(pace, True)
         for piece in self._pieces():
             request.write(piece)
-            await self._pace.turn()
+            await pace.turn()
         request.unregisterProducer()
 
     def _pieces(self) -> Iterator[bytes]:
@@ -57,7 +60,8 @@ class BackupStream:
         yield writer.end()
 
     def close(self) -> None:
-        self._pace.close()
+        if self._pace is not None:
+            self._pace.close()
         self._copy.close()
 
 

@@ -34,7 +34,7 @@ from ddbd.errors import Busy, DdbError, NotReady
 from ddbd.web.door import check_origin
 
 TICK_SECONDS = 0.25  # how often the status is looked at
-STATUS_SHARE = 50  # of the time at most one in so many goes into looking at a status that is long
+STATUS_SHARE = 50  # of the time at most one in so many goes into looking at a status that is long, and as much into telling the peers'
 PEERS_SECONDS = 1.0
 PING_SECONDS = 10.0
 LINGER_SECONDS = 15.0  # how long a tab that lost its connection can come back to the ring
@@ -239,7 +239,9 @@ class Feed(Resource):
     def _peers_answered(self, _: None) -> None:
         self._are_peers_asked = False
         if self.tabs:
+            began = self.seconds()
             self.tell("peers", _encode({"now": self._now(), "peers": self._sources.peers()}))
+            self._peers_at = max(self._peers_at, began + STATUS_SHARE * (self.seconds() - began))
 
     def tell(self, name: str, data: bytes) -> None:
         """To every tab, and into the ring. `data` is JSON in one line. Nothing is told while nobody watches."""

@@ -169,6 +169,22 @@ def test_a_status_that_takes_long_to_make_is_looked_at_less_often() -> None:
     assert looks[0] - before <= 11
 
 
+def test_rows_of_peers_that_take_long_to_tell_are_told_less_often() -> None:
+    node = Watched()
+
+    def slow() -> list[dict[str, Any]]:
+        node.clock.rightNow += 0.1  # must not take more than a fiftieth of the time
+        return node.others
+
+    node.feed._sources = node.feed._sources._replace(peers=slow)
+    tab = node.tab()
+    for _ in range(30):
+        node.run(1)
+        if not node.asked[-1].called:
+            node.asked[-1].callback(None)
+    assert 5 <= tab.names().count("peers") <= 7
+
+
 def test_peers_are_asked_once_a_second_only_while_a_tab_watches(node: Watched) -> None:
     node.run(3)
     assert node.asked == []
