@@ -64,6 +64,7 @@ class Checkpoints:
         self._own: apsw.Connection | None = None
         self._waiting: list[Deferred[SnapshotMeta]] | None = None  # None: none under way
         self.durable: SnapshotMeta | None = None  # None: not known yet in this run
+        self.file_bytes = _size(path)  # of the tables' file, which only a pass makes longer: nobody has to look at the disk for it
         self.closed = False
         self.is_ending = False  # in a thread: nothing may be written
 
@@ -131,6 +132,7 @@ class Checkpoints:
             return REST_FRAMES_MAX + 1
         frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self._seal.extend(lambda: frames)  # what the writer added in between was copied too
+        self.file_bytes = _size(self._path)
         return frames - copied
 
     def pending_bytes(self) -> int:
@@ -164,6 +166,10 @@ class Checkpoints:
 def _count_frames(connection: apsw.Connection) -> int:
     """In the WAL now."""
     return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 def make_snapshot(source: str, target: str, token: str, reserve_bytes: int = 0) -> SnapshotFile:

@@ -7,7 +7,6 @@ SQLite would go on as if nothing had happened, and a commit that failed may be t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -213,7 +212,7 @@ class SqliteTables:
         return {
             "idempotency_keys": self._machine.keys,
             "idempotency_keys_max": self._limits.idempotency_keys_max,
-            "tables_bytes": _size(self.path),
+            "tables_bytes": self._checkpoints.file_bytes,
             "wal_bytes": self._checkpoints.pending_bytes(),
             "scans_open": len(self._scans),
             "hash_format": HASH_FORMAT.decode(),
@@ -234,7 +233,3 @@ class SqliteTables:
         self._idle.clear()
         self._checkpoints.close(is_sound=self._failed is None)
         self._backend.close()
-
-
-def _size(path: str) -> int:
-    return os.path.getsize(path) if os.path.exists(path) else 0

@@ -147,6 +147,19 @@ def test_checkpoint_moves_everything_into_the_file_and_the_wal_begins_anew(table
     assert 0 < tables.counters()["wal_bytes"] < size
 
 
+def test_counters_tell_the_length_of_the_file_without_a_look_at_the_disk(tables: SqliteTables, tmp_path: Path) -> None:
+    """They are asked for with each status and each heartbeat, and a disk can hang."""
+    file, away = tmp_path / "tables.db", tmp_path / "away"
+    load(Client(tables).start(), 10_000)
+    assert tables.counters()["tables_bytes"] == file.stat().st_size
+    fired(tables.checkpoint())
+    size = file.stat().st_size
+    assert size > 500_000
+    file.rename(away)
+    assert tables.counters()["tables_bytes"] == size
+    away.rename(file)
+
+
 def test_only_one_checkpoint_runs_and_all_who_asked_hear_of_it(tmp_path: Path) -> None:
     threads: dict[str, HandThreads] = {}
     tables = opened(tmp_path, threads=lambda name: threads.setdefault(name, HandThreads()))
