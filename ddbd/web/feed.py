@@ -25,13 +25,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from ddbd.answers import Happened, Status
 from ddbd.errors import Busy, DdbError, NotReady
 from ddbd.web.door import check_origin
+from ddbd.web.pages import Nothing
 
 TICK_SECONDS = 0.25  # how often the status is looked at
 STATUS_SHARE = 50  # of the time at most one in so many goes into looking at a status that is long, and as much into telling the peers'
@@ -107,8 +108,6 @@ class _Tab:
 class Feed(Resource):
     """`now` is the wall clock, `boot` a random word."""
 
-    isLeaf = True
-
     def __init__(self, clock: IReactorTime, now: Callable[[], float], boot: str, feeds_max: int, sources: Sources) -> None:
         super().__init__()
         self.seconds = clock.seconds
@@ -131,6 +130,9 @@ class Feed(Resource):
         self._is_stopped = False
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
+
+    def getChild(self, path: bytes, request: Any) -> IResource:
+        return Nothing()
 
     # A tab comes and goes.
 

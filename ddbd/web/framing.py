@@ -219,7 +219,7 @@ class Framing:
     def _receive(self, incoming: Incoming) -> None:
         self.arrived.append(incoming)
         self._body = incoming
-        self._is_upgrade = b"upgrade" in incoming.head.fields
+        self._is_upgrade = self._parser.should_upgrade()
         self._quiet_bytes = 0
 
     def on_body(self, data: bytes) -> None:

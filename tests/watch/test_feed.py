@@ -360,6 +360,12 @@ def test_head_and_post_take_no_feed(node: Watched) -> None:
     assert node.feed.tabs == set()
 
 
+@pytest.mark.parametrize("target", ["/console/feed/", "/console/feed/..", "/console/feed/x"])
+def test_a_path_below_the_feed_is_none(target: str, node: Watched) -> None:
+    assert node.get(target).code == "not_found"
+    assert node.feed.tabs == set()
+
+
 def test_a_node_that_stops_ends_every_feed_at_once(node: Watched) -> None:
     reading, stuck = node.tab(), node.tab()
     stuck.stops_reading()

@@ -297,6 +297,22 @@ def test_any_other_expectation_is_417(node: Node) -> None:
     assert refused(node, request("POST", "/insert", b"", {"Expect": "a-miracle"})) == (417, "expectation_failed")
 
 
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 405), ("CONNECT", 405)])
+@pytest.mark.parametrize("body", [b"", b"{}", b"GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"])
+@pytest.mark.parametrize("connection", [{}, {"Connection": "keep-alive"}, {"Connection": "Upgrade"}])
+def test_a_wish_for_another_protocol_is_answered_at_once_and_the_connection_goes_on(
+    connection: dict[str, str], body: bytes, method: str, status: int, node: Node
+) -> None:
+    wire = raw(node, request(method, "/ping", body, {"Upgrade": "h2c", **connection}) + PING, PING)
+    assert [reply.status for reply in wire.responses()] == [status, 200, 200]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_behind_a_connect_the_connection_goes_on(body: bytes, node: Node) -> None:
+    wire = raw(node, request("CONNECT", "/ping", body) + PING, PING)
+    assert [reply.status for reply in wire.responses()] == [405, 200, 200]
+
+
 def test_an_upgrade_is_ignored_and_the_body_kept(node: Node) -> None:
     headers = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
     assert node.call("POST", "/init_database", {"db_name": "d"}, headers).json["db"] == "d"
