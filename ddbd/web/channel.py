@@ -2,6 +2,7 @@
 
 * Deadlines for the head and for the body are absolute. A timer that every byte starts anew would let a client hold on for ever.
 * Requests that were sent ahead (pipelining) wait their turn, and the client is not read from meanwhile; nor while it does not read itself.
+  Answers that come at once take SERVE_SECONDS of a turn of the reactor: a thousand of them, sent in one piece, must not make an election.
 * A refused body stops being kept at once. The answer goes out, then the connection is closed for writing and read for a moment longer:
   a close with unread bytes is a reset, which would take the answer with it.
 * An answer that is whole leaves in one write.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ddbd.web.site import Site
 
 IDLE_SECONDS = 60.0  # between two requests of one connection
+SERVE_SECONDS = 0.005  # of one turn, for what one client sent ahead
 LINGER_SECONDS = 2.0  # how long a refused client's bytes are read and dropped
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -67,6 +69,7 @@ class Channel(Protocol):
         self._load: Incoming | None = None  # its body, where that still arrives
         self._continued: Incoming | None = None  # whom the 100 was sent to
         self._is_serving = False
+        self._rest: IDelayedCall | None = None  # of what was sent ahead, in the next turn
         self._is_full = False  # the transport's buffer: the client does not read
         self._is_reading = True
         self._is_load_held = False
@@ -96,6 +99,9 @@ class Channel(Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         self.site.disconnected(self)
         current, self._current = self._current, None
         if current is not None:
@@ -164,13 +170,17 @@ class Channel(Protocol):
 
     def _serve(self) -> None:
         """Starts what can be started. Answers that come at once are no recursion: a thousand requests may have been sent ahead."""
-        if self._is_serving:
+        if self._is_serving or self._rest is not None:
             return
         self._is_serving = True
-        arrived = self._framing.arrived
+        arrived, clock = self._framing.arrived, self.site.clock
+        began = clock.seconds()
         if self._load is not None:
             self._feed_load(self._load)
         while arrived and self._current is None and not self._is_full and self.phase is not Phase.CLOSING:
+            if clock.seconds() - began > SERVE_SECONDS:
+                self._rest = clock.callLater(0, self._serve_rest)
+                break
             incoming = arrived[0]
             if incoming.refusal is not None:
                 self.refuse(incoming.refusal)
@@ -181,6 +191,10 @@ class Channel(Protocol):
                 break
         self._is_serving = False
         self._settle()
+
+    def _serve_rest(self) -> None:
+        self._rest = None
+        self._serve()
 
     def _is_load(self, incoming: Incoming) -> bool:
         return incoming.admission is not None and incoming.admission.kind is Kind.LOAD
@@ -212,7 +226,7 @@ class Channel(Protocol):
         if framing.error is not None and not framing.arrived and (self._current is None or self._load is not None):
             self.refuse(framing.error)
             return
-        if self._current is not None:
+        if self._current is not None or self._rest is not None:
             if self._load is None:
                 self.phase, self._deadline = Phase.ANSWER, None
         elif framing.in_body:
@@ -226,7 +240,7 @@ class Channel(Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        is_ahead = self._current is not None and self._load is None and bool(self._framing.arrived)
+        is_ahead = (self._current is not None or self._rest is not None) and self._load is None and bool(self._framing.arrived)
         wanted = not (self._is_full or is_ahead or (self._load is not None and self._is_load_held))
         if wanted != self._is_reading:
             self._is_reading = wanted
