@@ -12,7 +12,7 @@ from web_twin import config_of
 
 from ddbd.config import Limits
 from ddbd.watch.history import FIELDS
-from ddbd.watch.timeline import HAPPENED_MAX, Timeline
+from ddbd.watch.timeline import Timeline
 from ddbd.web import feed as feed_module
 from ddbd.web.feed import LINGER_SECONDS, PING_SECONDS, RING_BYTES_MAX, RING_EVENTS_MAX, STALLED_SECONDS, Feed, Sources
 from ddbd.web.pages import Console
@@ -395,24 +395,3 @@ def test_tabs_that_come_together_get_one_snapshot_that_was_made_once(node: Watch
     bodies = {node.tab().body for _ in range(10)}
     assert (len(bodies), len(made)) == (1, 1)
     assert feed_module.RETRY in next(iter(bodies))
-
-
-# The timeline.
-
-
-def test_the_newest_events_are_kept_and_numbered() -> None:
-    timeline = Timeline(lambda: 1_790_000_000.12345)
-    for number in range(HAPPENED_MAX + 10):
-        timeline.record("peer_lost", "3", "node 3 stopped answering", number=number)
-    events = timeline.events()
-    assert [event["id"] for event in events] == list(range(11, HAPPENED_MAX + 11))
-    assert timeline.events(2) == events[-2:]
-    assert events[-1] == {
-        "id": 510,
-        "at": 1_790_000_000.123,
-        "kind": "peer_lost",
-        "node": "3",
-        "text": "node 3 stopped answering",
-        "details": {"number": 509},
-    }
-    assert timeline.counts["peer_lost"] == 510

@@ -36,7 +36,7 @@ def school() -> Node:
 def test_the_short_way_to_one_row_answers_as_the_long_one_does(school: Node, query: str) -> None:
     """An escaped parameter is only understood by the long way."""
     short, long = school.get(f"/select?{query}"), school.get(f"/select?{query}&min_index=0")
-    assert (short.status, short.body, short.headers) == (long.status, long.body, long.headers)
+    assert (short.status, short.body, {**short.headers, "date": long.headers["date"]}) == (long.status, long.body, long.headers)
 
 
 def test_one_row_follows_a_table_that_was_made_anew(school: Node) -> None:
