@@ -25,6 +25,11 @@ class Refused(DdbError):
         self.code = code
 
 
+def row_exists_detail(table: str, row_id: str) -> str:
+    """Of the refusal `row_exists`: who gave many rows learns from it which one it was."""
+    return f"table {table} has a row {row_id!a} already; update it, or insert with upsert"
+
+
 class Unavailable(DdbError):
     """Certainly not done; trying again later may work. Answered as 503 with Retry-After."""
 

@@ -1,9 +1,10 @@
 """`ddb import`: a file of any length into a table, in batches that are each done once, whatever happens in between.
 
 What is done so far is kept in the state folder under the name of the file, the table and the options: the key of the load, how many batches
-are done, and a digest of their rows. The same command again goes on there, after making sure that the rows which are in are still those of
-the file. A load that came to its end is forgotten: the same file again is a new import. A row that is refused ends the load with the number
-of its line; the batches before it are in, and after the line was mended the same command goes on with its batch.
+are done, a digest of their rows, and what was refused of the one behind them. The same command again goes on there, after making sure that
+the rows which are in are still those of the file. A load that came to its end is forgotten: the same file again is a new import. A row that
+is refused ends the load with the number of its line; the rows before it that the message counts are in, and after the line was mended the
+same command goes on behind them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ from ddbd.cli.progress import Progress
 from ddbd.cli.records import FORMATS, SUFFIXES, Names, Records, open_records
 from ddbd.cli.rows import db_option
 from ddbd.cli.state import Memo, state_folder
-from ddbd.client import KeyReused, Load, Policy, Refused, RefusedRow, new_key
+from ddbd.client import KeyReused, Load, Policy, RefusedRow, Spent, new_key
 from ddbd.client.http import path_of
 from ddbd.errors import DdbError
 
@@ -111,7 +112,8 @@ class _Import:
             self._memo.forget()
         before = None if self._memo is None else self._memo.read()
         self._goes_on = before is not None
-        self._kept: dict[str, Any] = before or {"key": options["key"] or new_key(), "attempt": 0, "batches": 0, "rows": 0, "refused": 0}
+        # At the end of a batch: what is done of the next one is told by its keys.
+        self._kept: dict[str, Any] = before or {"key": options["key"] or new_key(), "batches": 0, "rows": 0, "refused": 0, "spent": {}}
         self._refused: int = self._kept["refused"]
         self._load = Load[int](
             table,
@@ -119,8 +121,9 @@ class _Import:
             head=records.head,
             upsert=options["upsert"],
             db=options["db"],
-            key=self._kept["key"] if self._memo is None else f"{self._kept['key']}-{self._kept['attempt']}",
+            key=self._kept["key"],
             skip_batches=self._kept["batches"],
+            spent={key: Spent(*spent) for key, spent in self._kept["spent"].items()},
             on_refused=self._leave_out if options["skip_refused"] else None,
         )
 
@@ -132,15 +135,15 @@ class _Import:
 
     def run(self, total_bytes: int | None) -> None:
         if self._goes_on:
-            self._frame.tell(f"going on behind row {self._kept['rows']:,} of this import; --fresh begins anew")
-        self._save()  # the key, before anything is sent under it
+            rows = self._kept["rows"] + sum(spent.rows for spent in self._load.spent.values())
+            self._frame.tell(f"going on behind row {rows:,} of this import; --fresh begins anew")
+        if not self._save():  # the key, before anything is sent under it
+            self._memo = None
         begun = time.monotonic()
         try:
             with self._frame.progress(f"import {self._table}", total_bytes, self._options["quiet"]) as progress:
                 self._send(progress)
         except (DdbError, KeyboardInterrupt) as error:
-            # A refused batch has spent its key: it would be refused for ever. Not where the key is of other rows: those may be in.
-            self._kept["attempt"] += isinstance(error, Refused) and not isinstance(error, KeyReused)
             self._save()
             self._broke_off(error)
         self._forget()
@@ -165,6 +168,9 @@ class _Import:
             if self._load.digest != self._kept["digest"]:
                 raise self._was_changed()
             self._load.rows = self._kept["rows"]  # less than were passed over, where some had been left out
+        if self._load.batches > self._kept["batches"]:
+            load = self._load
+            self._kept |= {"batches": load.batches, "rows": load.rows, "refused": self._refused, "digest": load.digest}
         progress.at(self._records.bytes_read, f"{self._load.rows:,} rows")
         if (now := time.monotonic()) >= self._saved_at + SAVE_SECONDS:
             self._saved_at = now
@@ -181,13 +187,15 @@ class _Import:
         elif self._refused == REFUSED_SHOWN_MAX + 1:
             self._frame.tell("more lines are left out; they are counted at the end")
 
-    def _save(self) -> None:
-        """Not being able to is no reason to stop: a repetition then begins at the start."""
-        load = self._load
-        if self._memo is not None and load.batches >= self._kept["batches"]:
-            self._kept |= {"batches": load.batches, "rows": load.rows, "refused": self._refused, "digest": load.digest, "file": self._file}
-            with suppress(OSError):
-                self._memo.write(self._kept)
+    def _save(self) -> bool:
+        """Not being able to is no reason to stop: a repetition then begins at the last that was kept, under the same key."""
+        if self._memo is None:
+            return True
+        try:
+            self._memo.write({**self._kept, "spent": self._load.spent, "file": self._file})
+        except OSError:
+            return False
+        return True
 
     def _forget(self) -> None:
         """A memory of rows that are in would make the next import of this file leave them out. Raises CliError."""
@@ -199,15 +207,25 @@ class _Import:
                 raise CliError(f"{done} {self._memo.path} cannot be removed: {error.strerror}; remove it before the next one") from None
 
     def _broke_off(self, error: DdbError | KeyboardInterrupt) -> NoReturn:
-        again = "the same command goes on from there"
-        if self._memo is None:
-            again = f"add --key {self._load.key} to go on with the same input"
-        done = f"{self._load.rows:,} rows are in; {again}"
+        done = f"{self._load.rows:,} rows are in; {self._next_step(error)}"
         if isinstance(error, KeyboardInterrupt):
             self._frame.tell(f"\nddb: interrupted; {done}")
             raise error
         line = "" if self._load.blamed is None else f", line {self._load.blamed}"
         raise CliError(f"{self._file}{line}: {' '.join(error.detail.split())}; {done}", exit_status(error)) from None
+
+    def _next_step(self, error: DdbError | KeyboardInterrupt) -> str:
+        if isinstance(error, KeyReused):
+            # Under another key they would be loaded a second time, if they are in.
+            begins_anew = "another --key" if self._memo is None else "--fresh"
+            return (
+                f"those behind them were sent before as other rows, and may be in: put them back as they were, or {begins_anew} begins anew"
+            )
+        if self._memo is not None:
+            return "the same command goes on from there"
+        if self._load.spent:
+            return f"line {self._load.left} and those behind it are not: mend it, and import the file from there on"
+        return f"add --key {self._load.key} to go on with the same input"
 
     def _report(self, seconds: float) -> None:
         load = self._load

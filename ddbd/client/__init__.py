@@ -48,7 +48,7 @@ from ddbd.client.errors import (
 )
 from ddbd.client.http import Answer, Request
 from ddbd.client.lines import PAGE_ROWS
-from ddbd.client.load import Load, RefusedRow
+from ddbd.client.load import Load, RefusedRow, Spent
 from ddbd.client.nodes import addresses_of
 from ddbd.client.transport import Opened, Sockets, Transport
 from ddbd.client.values import Loaded, NodeReport, Page, Row, StoredRow, Written, WrittenMany
@@ -93,6 +93,7 @@ __all__ = [
     "SendFailed",
     "ServerFault",
     "Sockets",
+    "Spent",
     "StoredRow",
     "TableExists",
     "TableNotFound",

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from ddbd.client.calls import Call
-from ddbd.client.errors import BadAnswer, ClientError, NoNodeAnswers, OutcomeUnknown, ServerFault, Unavailable, error_class
+from ddbd.client.errors import BadAnswer, ClientError, DiskFull, NoNodeAnswers, OutcomeUnknown, ServerFault, Unavailable, error_class
 from ddbd.client.http import Answer, Problem
 from ddbd.client.nodes import Nodes
 
@@ -176,7 +176,7 @@ class Attempts(Generic[T]):
     def _error(self, kind: type[ClientError], problem: Problem, address: str) -> ClientError:
         detail = problem.detail or f"{address} answered {problem.status}"
         curl, key = self._call.request.curl(address), self._call.request.idempotency_key
-        if self._is_unanswered and key is not None and issubclass(kind, (ServerFault, Unavailable)):
+        if self._is_unanswered and key is not None and issubclass(kind, (ServerFault, Unavailable, DiskFull)):
             # This answer is of another attempt than the one that may have done it.
             detail = f"the write may be done or not: {detail}; repeat it with the same idempotency key, {key}"
             return OutcomeUnknown(detail, idempotency_key=key, status=problem.status, curl=curl)

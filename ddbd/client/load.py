@@ -10,6 +10,10 @@ Each batch is a streaming load of its own, short enough to be one slice, and key
 meets a failover is sent again alone, rows may come from where they can be read only once, and the same rows loaded again under the same key
 pass over what is done. Only the cuts must be the same then, and they depend on the rows alone. Memory holds one batch.
 
+A node may cut a batch once more, where a row_id comes again and where a table is wide. A refusal then leaves the rows before it in, and the
+node gives it again for as long as it knows the key. So `spent` has each key that was refused, with how many rows were done under it: a load
+that goes on is given these, passes over those rows, and sends the rest under another key.
+
 The first row that is refused ends the load, unless somebody takes the refused ones: then such a row is left out, and what is left of its
 batch is sent in two halves, with keys made of the batch's. So this too goes the same way when it is repeated, and a batch in which every
 row is refused costs one request a row, not a thousand times the batch.
@@ -20,10 +24,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ddbd.client.calls import Call, Slices, load_rows, new_key
-from ddbd.client.errors import BadRequest, InvalidName, Refused, RowExists
+from ddbd.client.errors import BadRequest, InvalidName, KeyReused, Refused, RowExists
 from ddbd.client.http import KEY_CHARS_MAX, NDJSON, check_key, to_json
 from ddbd.client.values import Loaded
 
@@ -51,8 +55,17 @@ class _Part:
     key: str
 
 
+class Spent(NamedTuple):
+    """Of a key whose rows were refused: the first `rows` of them are in all the same, and this is what they were."""
+
+    rows: int
+    digest: str
+
+
 class Load(Generic[Item]):
-    """`head` stands before the rows of each batch: the first line of CSV. `skip_batches` are known to be done and are not sent."""
+    """`head` stands before the rows of each batch: the first line of CSV. `skip_batches` are known to be done and are not sent.
+
+    `spent` is of the batch behind them."""
 
     def __init__(
         self,
@@ -64,6 +77,7 @@ class Load(Generic[Item]):
         db: str | None = None,
         key: str | None = None,
         skip_batches: int = 0,
+        spent: Mapping[str, Spent] | None = None,
         on_refused: Callable[[RefusedRow[Item]], None] | None = None,
     ) -> None:
         """Raises ValueError."""
@@ -71,6 +85,8 @@ class Load(Generic[Item]):
         if len(self.key) > KEY_CHARS_MAX - KEY_SUFFIX_CHARS:
             raise ValueError(f"the key of a load has at most {KEY_CHARS_MAX - KEY_SUFFIX_CHARS} characters")
         self.blamed: Item | None = None  # the row that ended the load, where the node says which
+        self.left: Item | None = None  # the first row of the batch that is not in, when a refusal ended the load
+        self.spent: dict[str, Spent] = dict(spent or {})  # keys of the batch under way
         self.rows = 0  # written
         self.batches = 0  # done
         self._request = (table, content_type, upsert, db)
@@ -87,7 +103,7 @@ class Load(Generic[Item]):
         self._parts: list[_Part] = []  # of the batch under way, the next one last
 
     def add(self, item: Item, encoded: bytes) -> None:
-        """`encoded` is the row with its line's end."""
+        """`encoded` is the row with its line's end. Raises KeyReused where rows that are in are no longer the same."""
         assert not self._parts, "the batch that is full has to be sent first"
         self._put(item, encoded)
 
@@ -103,17 +119,35 @@ class Load(Generic[Item]):
             self._close()
 
     def end(self) -> None:
-        """No more rows come."""
+        """No more rows come. Raises KeyReused."""
         if self._items and not self._parts:
             self._close()
 
     def _close(self) -> None:
-        self._parts = [_Part(range(len(self._items)), f"{self.key}.{self.batches}")]
+        self._parts = [self._part(range(len(self._items)), f"{self.key}.{self.batches}")]
+
+    def _part(self, places: Sequence[int], key: str) -> _Part:
+        """What of these rows is still to be sent, under a key that is not spent."""
+        name, turn = key, 0
+        while (spent := self.spent.get(name)) is not None:
+            if self._spent(places, spent.rows) != spent:
+                raise KeyReused("the rows that are in already were changed since")
+            self.rows += spent.rows
+            places = places[spent.rows :]
+            turn += 1
+            name = f"{key}~{turn}"
+        return _Part(places, name)
+
+    def _spent(self, places: Sequence[int], rows: int) -> Spent:
+        done = [self._encoded[place] for place in places[:rows]]
+        return Spent(len(done), hashlib.blake2b(b"".join(done), digest_size=16).hexdigest())
 
     def next(self) -> Call[Slices] | None:
         """The next call to send; None when more rows are needed."""
         while self._parts and self.batches < self._skip_batches:
             self.rows += len(self._items)
+            self._closed([])
+        while self._parts and not self._parts[-1].places:
             self._closed([])
         if not self._parts:
             return None
@@ -134,18 +168,22 @@ class Load(Generic[Item]):
         self.rows += done
         about_a_row = isinstance(error, RowExists | BadRequest) and not isinstance(error, InvalidName)
         if self._on_refused is None or not about_a_row or not 0 <= row <= len(part.places):
-            raise self._placed(error, part, row)
+            if "first_row" in error.more and not isinstance(error, KeyReused):
+                # So says the table itself; it will say the same each time. What a node refuses at its door spends no key.
+                self.spent[part.key] = self._spent(part.places, done)
+            raise self._placed(error, part, row, done)
         left = list(part.places[done:])
         if row:
             place = part.places[row - 1]
             left.remove(place)
             self._on_refused(RefusedRow(self._before + place + 1, self._items[place], error))
         middle = (len(left) + 1) // 2
-        halves = [_Part(left[middle:], f"{part.key}b"), _Part(left[:middle], f"{part.key}a")]
+        halves = [self._part(left[middle:], f"{part.key}b"), self._part(left[:middle], f"{part.key}a")]
         self._closed([half for half in halves if half.places])
 
-    def _placed(self, error: Refused, part: _Part, row: int) -> Refused:
+    def _placed(self, error: Refused, part: _Part, row: int, done: int) -> Refused:
         error.more.update(rows=self.rows, batches=self.batches)
+        self.left = self._items[part.places[min(done, len(part.places) - 1)]]
         if 1 <= row <= len(part.places):
             self.blamed = self._items[part.places[row - 1]]
         for name in ("row", "first_row", "last_row"):
@@ -158,6 +196,8 @@ class Load(Generic[Item]):
         self._parts[-1:] = in_its_place
         if self._parts:
             return
+        if self.batches >= self._skip_batches:
+            self.spent.clear()
         self._before += len(self._items)
         self.batches += 1
         for encoded in self._encoded:

@@ -23,7 +23,7 @@ from ddbd.commands import (
     Update,
 )
 from ddbd.config import Limits
-from ddbd.errors import Refused
+from ddbd.errors import Refused, row_exists_detail
 from ddbd.storage.backend import Backend
 from ddbd.storage.catalogue import Catalogue, Database, Table, check_columns, check_name, database_exists
 from ddbd.storage.values import StoredRow, load, row_bytes
@@ -238,7 +238,7 @@ def _same_columns(table: Table, command: CreateTable) -> bool:
 
 
 def _row_exists(table: Table, row_id: str) -> Refused:
-    return Refused("row_exists", f"table {table.name} has a row {row_id!a} already; update it, or insert with upsert")
+    return Refused("row_exists", row_exists_detail(table.name, row_id))
 
 
 def _row_not_found(table: Table, row_id: str) -> Refused:

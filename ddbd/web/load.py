@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 
 from ddbd.answers import Loaded
 from ddbd.commands import Answer, Insert
-from ddbd.errors import DdbError, Fatal, Refused
+from ddbd.errors import DdbError, Fatal, Refused, row_exists_detail
 from ddbd.storage import TableInfo
 from ddbd.web.backend import Backend
 from ddbd.web.fingerprint import fingerprint_of
@@ -106,7 +106,10 @@ class Loader:
         if self._key:
             key = f"{self._key}\n{self.slices}"  # no client's own key holds a line's end
             fingerprint = fingerprint_of(self._scope, *[record.raw.strip() for record in self._slice])
-        answer = await self._backend.propose(command, self._timeout_seconds, key, fingerprint)
+        try:
+            answer = await self._backend.propose(command, self._timeout_seconds, key, fingerprint)
+        except Refused as error:
+            raise LoadStopped(error, self.progress()) from error  # a full disk: no row is to blame
         if answer.code:
             raise LoadStopped(Refused(answer.code, answer.detail), self._refused_row(answer))
         self.rows += len(self._slice)
@@ -119,13 +122,12 @@ class Loader:
         return {"rows": self.rows, "slices": self.slices, "index": self.index}
 
     def _refused_row(self, answer: Answer) -> dict[str, Any]:
-        """The answer names a row by its id; the number is looked for in what this node holds now."""
+        """The same each time that the answer is given again, also when the table holds more by then."""
         more = {**self.progress(), "first_row": self._slice[0].number, "last_row": self._slice[-1].number}
         number = first_misfit(self._info, self._slice) if answer.code in ("unknown_column", "invalid_value") else None
         if answer.code == "row_exists":
-            tables, table = self._backend.tables, self._insert
-            there = (r.number for r in self._slice if tables.row(table.db, table.table, r.row_id) is not None)
-            number = next(there, None)
+            named = (r.number for r in self._slice if answer.detail == row_exists_detail(self._info.name, r.row_id))
+            number = next(named, None)
         elif len(self._slice) == 1:
             number = self._slice[0].number
         return more if number is None else {**more, "row": number}

@@ -210,13 +210,62 @@ def test_an_import_keeps_its_key_when_the_node_knows_it_for_other_rows(ddb: Any,
     limit(cluster, "/insert", 1)
     ddb("import", "students", "f.csv", "-q")
     (memo,) = memos()
-    before = json.loads(memo.read_text())["attempt"]
+    before = json.loads(memo.read_text())
     cluster.wires._play = lambda address, request: problem(422, "idempotency_mismatch", "the key belongs to another request")
-    assert ddb("import", "students", "f.csv", "-q").status != 0
-    assert json.loads(memo.read_text())["attempt"] == before
-    cluster.wires._play = lambda address, request: problem(400, "bad_row", "it is so")
-    ddb("import", "students", "f.csv", "-q")
-    assert json.loads(memo.read_text())["attempt"] == before + 1
+    done = ddb("import", "students", "f.csv", "-q")
+    assert (done.status, done.err.count("\n")) == (6, 2)
+    assert done.err.endswith(
+        "1,000 rows are in; those behind them were sent before as other rows, and may be in: "
+        "put them back as they were, or --fresh begins anew\n"
+    )
+    assert json.loads(memo.read_text()) == before
+    unlimit(cluster)
+    assert ddb("import", "students", "f.csv", "-q").status == 0
+    assert len(cluster.rows()) == 1_501
+
+
+def test_an_import_into_a_wide_table_goes_on_behind_a_refused_row_and_does_nothing_twice(
+    ddb: Any, cluster: Cluster, tmp_path: Path
+) -> None:
+    """The node cuts its batch once more, so rows before the refused one are in; they have no ids: twice would be seen."""
+    columns = [{"name": "n", "type": "integer"}, *(f"c{number}" for number in range(999))]
+    assert cluster.node.post("/create_table", {"table_name": "wide", "columns": columns}).status == 200
+    path = tmp_path / "f.ndjson"
+    good = [f'{{"n":{number}}}\n' for number in range(1_900)]
+    path.write_text("".join([*good[:1_700], '{"n":"bad"}\n', *good[1_701:]]))
+    for _ in range(2):
+        done = ddb("import", "wide", "f.ndjson", "-q")
+        assert (done.status, "f.ndjson, line 1701: column n holds integer values" in done.err) == (1, True)
+        assert "; 1,500 rows are in; the same command goes on from there\n" in done.err
+    path.write_text("".join(["\n", '{"n":-1}\n', *good[1:]]))
+    assert ddb("import", "wide", "f.ndjson", "-q").status == 2
+    path.write_text("".join([*good[:1_200], '{"n":-1}\n', *good[1_201:]]))
+    done = ddb("import", "wide", "f.ndjson", "-q")
+    assert (done.status, "were changed since; 1,000 rows are in" in done.err) == (6, True)
+    path.write_text("".join(good))
+    done = ddb("import", "wide", "f.ndjson", "-q", "-o", "json")
+    assert (done.status, done.json["rows"]) == (0, 1_900)
+    assert done.err == "going on behind row 1,500 of this import; --fresh begins anew\n"
+    assert [row["n"] for row in cluster.node.get("/select?table=wide&columns=n").json if row["n"] is None] == []
+    assert sorted(row["n"] for row in cluster.node.get("/select?table=wide&columns=n").json) == [*range(1_900)]
+
+
+def test_a_load_from_a_pipe_whose_row_was_refused_says_where_to_go_on(ddb: Any, cluster: Cluster) -> None:
+    """Its key is spent: the same input under it would be refused for ever."""
+    done = ddb("import", "students", "-", "--format", "ndjson", "-q", input='{"name":"x"}\n' * 1_500 + '{"nome":"x"}\n')
+    assert done.status == 1
+    assert "-, line 1501: " in done.err
+    assert "1,000 rows are in; line 1001 and those behind it are not: mend it, and import the file from there on\n" in done.err
+
+
+def test_an_import_whose_state_cannot_be_kept_tells_the_key_to_go_on_with(ddb: Any, cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("name\n" + "x\n" * 1_500)
+    (tmp_path / "state").write_text("a file where the folder would be")
+    limit(cluster, "/insert", 1)
+    key = ddb("import", "students", "f.csv", "-q").err.partition("--key ")[2].split()[0]
+    unlimit(cluster)
+    assert ddb("import", "students", "f.csv", "-q", "--key", key).status == 0
+    assert len(cluster.rows()) == 1_501
 
 
 def test_a_load_from_a_pipe_tells_the_key_to_go_on_with(ddb: Any, cluster: Cluster) -> None:
