@@ -23,8 +23,7 @@ import click
 from ddbd.backupfile import Header, Reader
 from ddbd.cli.errors import CONFLICT, NOT_FOUND, REFUSED, UNAVAILABLE, USAGE, CliError
 from ddbd.cli.frame import Frame, command, yes_option
-from ddbd.client import Answer, Call, Policy, Request, SendFailed
-from ddbd.client.http import path_of
+from ddbd.client import Answer, Call, Policy, Request, SendFailed, path_of
 from ddbd.errors import Refused
 
 COPY_SECONDS = 3600.0  # to the first byte: the node copies its tables before, and reads them back after

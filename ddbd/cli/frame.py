@@ -24,8 +24,7 @@ import click
 from ddbd.cli.errors import USAGE, CliError
 from ddbd.cli.output import FORMATS, Output, cell
 from ddbd.cli.progress import Progress, progress_on
-from ddbd.client import Client, NodeReport, Opened, Policy, Request, Sockets, Transport, addresses_of
-from ddbd.client.http import check_key
+from ddbd.client import Client, NodeReport, Opened, Policy, Request, Transport, addresses_of, check_key
 from ddbd.errors import ConfigError
 
 DEADLINE_SECONDS = 15.0  # of one call, with all its attempts; --timeout
@@ -112,10 +111,15 @@ class Frame:
 
     def client_with(self, policy: Policy, watch: Callable[[Transport], Transport] = lambda transport: transport) -> Client:
         """`watch` puts something between the client and its sockets."""
-        transport: Transport = CurlPrinter() if self.curl else watch(self._settings.transport or Sockets())
+        transport: Transport = CurlPrinter() if self.curl else watch(self._settings.transport or self._sockets())
         client = Client(self.addresses, policy, transport=transport)
         self._context.call_on_close(client.close)
         return client
+
+    def _sockets(self) -> Transport:
+        from ddbd.client import Sockets  # dear to import, and `ddb --help` opens no connection
+
+        return Sockets()
 
     def survey(self, timeout_seconds: float = SURVEY_SECONDS) -> list[NodeReport]:
         """What each node says when all are asked at once."""

@@ -26,8 +26,7 @@ from ddbd.cli.progress import Progress
 from ddbd.cli.records import FORMATS, SUFFIXES, Names, Records, open_records
 from ddbd.cli.rows import db_option
 from ddbd.cli.state import Memo, state_folder
-from ddbd.client import KeyReused, Load, Policy, RefusedRow, Spent, new_key
-from ddbd.client.http import path_of
+from ddbd.client import KeyReused, Load, Policy, RefusedRow, Spent, new_key, path_of
 from ddbd.errors import DdbError
 
 LOAD_SECONDS = 120.0  # for one batch; an import is left alone, and a cluster may need minutes to come back

@@ -46,15 +46,16 @@ from ddbd.client.errors import (
     UnknownColumn,
     VersionMismatch,
 )
-from ddbd.client.http import Answer, Request
+from ddbd.client.http import Answer, Request, check_key, path_of
 from ddbd.client.lines import PAGE_ROWS
 from ddbd.client.load import Load, RefusedRow, Spent
 from ddbd.client.nodes import addresses_of
-from ddbd.client.transport import Opened, Sockets, Transport
+from ddbd.client.transport import Opened, Transport
 from ddbd.client.values import Loaded, NodeReport, Page, Row, StoredRow, Written, WrittenMany
 
 if TYPE_CHECKING:
     from ddbd.client.asynchronous import AsyncClient
+    from ddbd.client.sockets import Sockets
 
 __all__ = [
     "OPS",
@@ -106,7 +107,9 @@ __all__ = [
     "Written",
     "WrittenMany",
     "addresses_of",
+    "check_key",
     "new_key",
+    "path_of",
 ]
 
 
@@ -115,4 +118,8 @@ def __getattr__(name: str) -> Any:
         from ddbd.client.asynchronous import AsyncClient
 
         return AsyncClient
+    if name == "Sockets":
+        from ddbd.client.sockets import Sockets
+
+        return Sockets
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

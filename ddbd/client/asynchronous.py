@@ -312,7 +312,8 @@ class AsyncClient:
         while True:
             step = await self._next(attempts)
             try:
-                answer = await read_whole(await self._transport.open(step.address, call.request, step.timeout_seconds))
+                opened = await self._transport.open(step.address, call.request, step.timeout_seconds)
+                answer = await read_whole(opened, attempts.left_seconds(self._reactor.seconds()), self._reactor.seconds)
             except SendFailed as failure:
                 attempts.failed(step.address, failure.reason, failure.may_be_done)
                 continue
@@ -326,7 +327,11 @@ class AsyncClient:
             step = await self._next(attempts)
             try:
                 opened = await self._transport.open(step.address, call.request, step.timeout_seconds)
-                answer = opened.head if opened.head.status == 200 else await read_whole(opened)
+                answer = (
+                    opened.head
+                    if opened.head.status == 200
+                    else await read_whole(opened, attempts.left_seconds(self._reactor.seconds()), self._reactor.seconds)
+                )
             except SendFailed as failure:
                 attempts.failed(step.address, failure.reason, failure.may_be_done)
                 continue

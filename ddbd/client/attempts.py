@@ -106,6 +106,10 @@ class Attempts(Generic[T]):
         self._retry_after_seconds = 0.0
         return Pause(pause)
 
+    def left_seconds(self, now: float) -> float:
+        """For an answer whose head is there: all of it comes before the deadline, or it is given up."""
+        return max(self._deadline - now, ATTEMPT_SECONDS_MIN)
+
     def _pause_seconds(self) -> float:
         """With jitter, so that many clients do not come back in step."""
         longest = min(self._policy.pause_seconds * 2.0**self._round, self._policy.pause_seconds_max)

@@ -27,7 +27,7 @@ from ddbd.client.http import Answer
 from ddbd.client.lines import PAGE_ROWS, Lines
 from ddbd.client.load import Load, RefusedRow, line_of
 from ddbd.client.nodes import Nodes
-from ddbd.client.transport import Opened, Sockets, Transport, read_whole
+from ddbd.client.transport import Opened, Transport, read_whole
 from ddbd.client.values import Loaded, NodeReport, Page, Row, StoredRow, Written, WrittenMany
 
 T = TypeVar("T")
@@ -55,7 +55,11 @@ class Client:
         """Raises ConfigError."""
         self.nodes = Nodes.of(nodes)
         self.policy = policy
-        self._transport: Transport = Sockets() if transport is None else transport
+        if transport is None:
+            from ddbd.client.sockets import Sockets  # http.client is dear to import, and `ddb --help` opens no connection
+
+            transport = Sockets()
+        self._transport: Transport = transport
         self._clock, self._pause, self._dice = clock, pause, dice
 
     def only(self, address: str, policy: Policy = ONE_NODE) -> Client:
@@ -308,7 +312,8 @@ class Client:
         while True:
             step = self._next(attempts)
             try:
-                answer = read_whole(self._transport.open(step.address, call.request, step.timeout_seconds))
+                opened = self._transport.open(step.address, call.request, step.timeout_seconds)
+                answer = read_whole(opened, attempts.left_seconds(self._clock()))
             except SendFailed as failure:
                 attempts.failed(step.address, failure.reason, failure.may_be_done)
                 continue
@@ -322,7 +327,7 @@ class Client:
             step = self._next(attempts)
             try:
                 opened = self._transport.open(step.address, call.request, step.timeout_seconds)
-                answer = opened.head if opened.head.status == 200 else read_whole(opened)
+                answer = opened.head if opened.head.status == 200 else read_whole(opened, attempts.left_seconds(self._clock()))
             except SendFailed as failure:
                 attempts.failed(step.address, failure.reason, failure.may_be_done)
                 continue

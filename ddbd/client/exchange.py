@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections import deque
+from collections.abc import Callable
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 from treq.client import HTTPClient
@@ -40,25 +42,26 @@ class AsyncOpened(Protocol):
 
     head: Answer  # without a body
 
-    async def read(self) -> bytes:
-        """The next piece; nothing at the end. Raises SendFailed when the body breaks off."""
+    async def read(self, left_seconds: float = inf) -> bytes:
+        """The next piece, which comes in so many seconds; nothing at the end. Raises SendFailed when the body breaks off."""
 
     def close(self) -> None: ...
 
 
 class AsyncTransport(Protocol):
     async def open(self, address: str, request: Request, timeout_seconds: float) -> AsyncOpened:
-        """Raises SendFailed. The timeout counts for each wait for the node."""
+        """Raises SendFailed. The timeout is for all until the head is there, and then for each wait."""
 
     async def close(self) -> None: ...
 
 
-async def read_whole(opened: AsyncOpened) -> Answer:
+async def read_whole(opened: AsyncOpened, left_seconds: float, clock: Callable[[], float]) -> Answer:
     """Raises SendFailed."""
+    until = clock() + left_seconds
     pieces: list[bytes] = []
     length = 0
     try:
-        while piece := await opened.read():
+        while piece := await opened.read(until - clock()):
             pieces.append(piece)
             length += len(piece)
             if length > ANSWER_BYTES_MAX:
@@ -163,14 +166,14 @@ class _Body(TwistedProtocol):
         if waiting is not None:
             waiting.callback(None)
 
-    async def read(self) -> bytes:
+    async def read(self, left_seconds: float = inf) -> bytes:
         if not self._pieces and self._end is None:
             if self._paused:
                 self._paused = False
                 self._transport().resumeProducing()
             if not self._pieces and self._end is None:
                 self._waiting = Deferred()
-                await within(self._reactor, self._waiting, self._timeout_seconds)
+                await within(self._reactor, self._waiting, max(min(self._timeout_seconds, left_seconds), 0))
         if self._pieces:
             piece = self._pieces.popleft()
             self._bytes -= len(piece)

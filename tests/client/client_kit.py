@@ -46,11 +46,11 @@ class Opened:
         self.closed = 0
         self._pieces = iter(pieces)
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, left_seconds: float | None = None) -> Iterator[bytes]:
         for piece in self._pieces:
             yield self._checked(piece)
 
-    async def read(self) -> bytes:
+    async def read(self, left_seconds: float = 0.0) -> bytes:
         return self._checked(next(self._pieces, b""))
 
     def _checked(self, piece: Any) -> bytes:
