@@ -17,6 +17,7 @@ import click
 from ddbd import __version__
 from ddbd.cli import errors
 from ddbd.cli.frame import Printed, common_options
+from ddbd.client import CannotBeSent
 from ddbd.errors import DdbError
 
 
@@ -108,6 +109,8 @@ class LazyGroup(click.Group):
             sys.exit(_say(errors.CliError(f"the output cannot be written: {error.strerror}")))
         except UnicodeEncodeError:
             sys.exit(_say(errors.CliError("an argument is not text in UTF-8; type it again", errors.USAGE)))
+        except CannotBeSent as error:
+            sys.exit(_say(errors.CliError(f"{error}; type it again", errors.USAGE)))
         except (click.ClickException, click.Abort, KeyboardInterrupt, DdbError) as error:
             sys.exit(_say(error))
         sys.exit(status if isinstance(status, int) else 0)

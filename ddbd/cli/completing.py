@@ -1,11 +1,16 @@
-"""Completion at the prompt: commands, databases, tables, columns, nodes. It asks nothing: it knows what the session last heard."""
+"""Completion at the prompt: commands, databases, tables, columns, nodes. It asks nothing: it knows what the session last heard.
+
+And the history, which is no reason to end a session.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory
 
 from ddbd.cli.language import OPS, VERBS
 from ddbd.cli.output import FORMATS
@@ -13,6 +18,12 @@ from ddbd.cli.session import DOT_COMMANDS, Session
 
 TABLE_VERBS = ("select", "get", "insert", "update", "delete", "delete_table")
 CLAUSES = ("columns", "where", "limit", "after", "versions", "local")
+
+
+class KeptHistory(FileHistory):
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):  # a full disk: the line is run all the same
+            super().store_string(string)
 
 
 class SessionCompleter(Completer):

@@ -140,7 +140,7 @@ class Scanner:
     def _json(self, start: str) -> Any:
         try:
             value, end = _decoder.raw_decode(self.text, self.place)
-        except ValueError:
+        except (ValueError, RecursionError):
             what = 'a text in "quotes"' if start == '"' else "a list or an object"
             raise NotUnderstood(f"{what} is no JSON: {self.text[self.place :][:40]}") from None
         if end < len(self.text) and not self.text[end].isspace():

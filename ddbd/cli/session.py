@@ -20,7 +20,7 @@ from ddbd.cli.language import HELP, VERBS, NotUnderstood, Sentence, parse
 from ddbd.cli.output import FORMATS, Output
 from ddbd.cli.rows import show_rows, show_written, wanted
 from ddbd.cli.tables import database_rows, table_rows
-from ddbd.client import ClientError, Opened, Policy, Request, Transport
+from ddbd.client import CannotBeSent, ClientError, Opened, Policy, Request, Transport
 
 REFRESH_SECONDS = 2.0
 ASK_SECONDS = 0.5  # for the prompt: a node that is silent must not hold up whoever types
@@ -125,6 +125,8 @@ class Session:
         sentence = parse(line)
         try:
             _RUN[sentence.verb](self, sentence)
+        except CannotBeSent as error:
+            raise NotUnderstood(f"{error}; type it again") from None
         finally:
             if sentence.verb not in ("select", "get", "search"):
                 self._refreshed = float("-inf")
@@ -206,7 +208,7 @@ class Session:
             raise CliError(f"{argument}: files that read files are {READ_DEPTH_MAX} deep here; does one read itself?")
         try:
             lines = Path(argument).read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # a name with U+0000 is a ValueError too
             raise CliError(f"{argument or '?'}: cannot be read: {getattr(error, 'strerror', 'it is no text')}") from None
         self._depth += 1
         try:

@@ -6,6 +6,7 @@ line, or the rest of the same one, is answered by another node, which the prompt
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,8 @@ def shell(frame: Frame, lines: Sequence[str], db: str | None) -> None:
         elif is_terminal:
             _interact(frame, session)
         else:
+            if isinstance(sys.stdin, io.TextIOWrapper):
+                sys.stdin.reconfigure(errors="surrogateescape")  # the line that is no text is named, once it is its turn
             session.run_all(sys.stdin, "standard input")
     except Quit:
         return
@@ -42,13 +45,13 @@ def shell(frame: Frame, lines: Sequence[str], db: str | None) -> None:
 
 def _interact(frame: Frame, session: Session) -> None:
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+    from prompt_toolkit.history import History, InMemoryHistory
 
-    from ddbd.cli.completing import SessionCompleter
+    from ddbd.cli.completing import KeptHistory, SessionCompleter
 
     history: History
     try:
-        history = FileHistory(str(private_file(state_folder() / "history")))
+        history = KeptHistory(str(private_file(state_folder() / "history")))
     except OSError as error:
         frame.tell(f"the history is not kept: {error.strerror}")
         history = InMemoryHistory()

@@ -46,7 +46,7 @@ from ddbd.client.errors import (
     UnknownColumn,
     VersionMismatch,
 )
-from ddbd.client.http import Answer, Request, check_key, path_of
+from ddbd.client.http import Answer, CannotBeSent, Request, check_key, path_of
 from ddbd.client.lines import PAGE_ROWS
 from ddbd.client.load import Load, RefusedRow, Spent
 from ddbd.client.nodes import addresses_of
@@ -65,6 +65,7 @@ __all__ = [
     "BadAnswer",
     "BadRequest",
     "Call",
+    "CannotBeSent",
     "Client",
     "ClientError",
     "Column",

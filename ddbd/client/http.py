@@ -86,20 +86,29 @@ class Problem:
         return cls(answer.status, str(fields.get("code", "")), str(fields.get("detail", "")), more)
 
 
+class CannotBeSent(ValueError):
+    """A value that JSON or UTF-8 has no words for."""
+
+
 def to_json(value: object) -> bytes:
-    """Strict, so that what is stored is what the caller gave: no NaN, no date turned into text. Raises ValueError, TypeError."""
+    """Strict, so that what is stored is what the caller gave: no NaN, no date turned into text. Raises CannotBeSent, TypeError."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
-        raise ValueError("text with half a surrogate pair cannot be stored") from None
+        raise CannotBeSent("a text is not UTF-8: it has half a surrogate pair") from None
     except RecursionError:
-        raise ValueError("the value is nested too deeply to be stored") from None
+        raise CannotBeSent("the value is nested too deeply to be stored") from None
+    except ValueError as error:
+        raise CannotBeSent(f"the value is none that JSON has: {error}") from None
 
 
 def path_of(path: str, query: Mapping[str, str | int | None]) -> str:
-    """Parameters that are None are left out."""
+    """Parameters that are None are left out. Raises CannotBeSent."""
     given = {name: str(value) for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    try:
+        return f"{path}?{urlencode(given)}" if given else path
+    except UnicodeEncodeError:
+        raise CannotBeSent("a text is not UTF-8: it has half a surrogate pair") from None
 
 
 def check_key(key: str) -> str:

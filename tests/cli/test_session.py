@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ import click
 import pytest
 from cli_kit import Cluster
 from client_kit import ADDRESSES, BROKEN, B
+from prompt_toolkit.application import create_app_session
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
 
-from ddbd.cli.completing import SessionCompleter
+from ddbd.cli.completing import KeptHistory, SessionCompleter
 from ddbd.cli.errors import CliError
 from ddbd.cli.frame import Frame, Settings
 from ddbd.cli.language import VERBS, NotUnderstood
 from ddbd.cli.output import Output
 from ddbd.cli.session import DOT_COMMANDS, Session
+from ddbd.cli.shell import _interact
 from ddbd.client import RowExists
 
 
@@ -197,3 +202,52 @@ def test_completion_offers_what_may_come_next(session: Session, typed: str, offe
     session.refresh()
     found = SessionCompleter(session).get_completions(Document(typed), CompleteEvent())
     assert [completion.text for completion in found] == offered
+
+
+NO_VALUES = ['"\\ud800"', "\udcff", "[NaN]", "1e999", "[" * 100_000]
+
+
+@pytest.mark.parametrize("value", NO_VALUES, ids=["escaped half", "no UTF-8", "NaN", "infinite", "too deep"])
+def test_a_value_that_cannot_be_stored_is_told_and_the_session_goes_on(session: Session, cluster: Cluster, value: str) -> None:
+    for line in (f"insert students name={value}", f"update students 1 name={value}", f"get students {value}"):
+        with suppress(CliError):  # a number is a row_id in words, and not found
+            session.run(line)
+    assert [row["row_id"] for row in cluster.rows()] == ["1"]
+    session.run("insert students row_id=2")
+    with pytest.raises(NotUnderstood):
+        session.run(f"insert students name={value}")
+
+
+def test_a_terminal_that_sends_what_is_no_text_ends_no_session(
+    session: Session, cluster: Cluster, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_bytes(b"insert students row_id=2 name=\xff\r")
+        keys.send_bytes(b'insert students row_id=3 name="\\ud800"\r')
+        keys.send_bytes(b".read a\xffb\r")
+        keys.send_bytes(b"insert students row_id=4 name=x\r\x04")
+        _interact(session._frame, session)
+    told = capsys.readouterr().err
+    assert told.count("a text is not UTF-8: it has half a surrogate pair; type it again\n") == 2
+    assert [row["row_id"] for row in cluster.rows()] == ["1", "4"]
+    assert "row_id=4" in (tmp_path / "state" / "ddb" / "history").read_text()
+
+
+def test_a_history_that_cannot_be_written_ends_no_session(tmp_path: Path) -> None:
+    KeptHistory(str(tmp_path)).append_string("status")
+
+
+def test_a_pipe_that_is_no_text_ends_with_the_number_of_its_line(ddb: Any, cluster: Cluster) -> None:
+    done = ddb("shell", input=b"insert students row_id=2\ninsert students name=\xff\n")
+    assert done.status == 2
+    assert done.err == "ddb: standard input, line 2: a text is not UTF-8: it has half a surrogate pair; type it again\n"
+    assert len(cluster.rows()) == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["insert", "students", 'name="\\ud800"'], ["create-table", "x\udcff", "a"], ["get", "students", "\udcff"]]
+)
+def test_an_argument_that_is_no_text_is_one_line(ddb: Any, cluster: Cluster, words: list[str]) -> None:
+    done = ddb(*words)
+    assert (done.status, done.err) == (2, "ddb: a text is not UTF-8: it has half a surrogate pair; type it again\n")
+    assert cluster.wires.asked == []
