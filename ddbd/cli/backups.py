@@ -54,12 +54,14 @@ def backup(frame: Frame, file: Path, db: str | None, local: bool, verify: bool, 
     if frame.curl:
         click.echo(request.curl(frame.addresses[0]))
         return
+    if str(file) == "-":
+        raise CliError("a backup takes its name when it is whole, so it needs one: give a file instead of -", USAGE)
     if file.exists() and not force:
         raise CliError(f"{file} is there already; --force replaces it", USAGE)
     part = file.with_name(file.name + ".part")
     try:
         with part.open("wb") as out:
-            header = _fetch(frame, request, out, f"backup {file.name}", quiet)
+            header = _fetch(frame, request, out, f"backup {file.name}", local, quiet)
             out.flush()
             os.fsync(out.fileno())
         part.replace(file)
@@ -80,11 +82,12 @@ def _remove(part: Path) -> None:
         part.unlink()
 
 
-def _fetch(frame: Frame, request: Request, out: BinaryIO, label: str, quiet: bool) -> Header:
+def _fetch(frame: Frame, request: Request, out: BinaryIO, label: str, local: bool, quiet: bool) -> Header:
     """Raises DdbError, OSError, SendFailed."""
     deadline = max(COPY_SECONDS, frame.policy.deadline_seconds)
     client = frame.client_with(Policy(deadline_seconds=deadline, attempt_seconds=deadline, attempt_seconds_max=deadline))
-    frame.client.ping()  # is anybody there? A copy may take an hour, but that is known at once
+    # Is anybody there who can? A copy may take an hour, but that is known at once.
+    frame.client.run(Call(Request("GET", "/ping" if local else "/readyz"), lambda answer: None))
     opened = client.open(Call(request, lambda head: head))
     reader, done, lines = Reader(), 0, 0
     total_lines = int(opened.head.headers.get("ddb-backup-lines", "0"))

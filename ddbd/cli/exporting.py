@@ -74,13 +74,20 @@ def _to_file(frame: Frame, work: _Export, path: Path, resume: bool, force: bool)
     if part.exists() and not (resume or force):
         raise CliError(f"{part} is there, of an export that was broken off; --resume goes on with it, --force begins anew", 2)
     try:
-        with part.open("r+b" if resume and part.exists() else "w+b") as out:
+        out = part.open("r+b" if resume and part.exists() else "w+b")
+    except OSError as error:
+        raise CliError(f"{part}: cannot be written: {error.strerror}", 2) from None
+    try:
+        with out:
             after = last_row_id(out, work.form) if resume else None
             if after is not None:
                 frame.tell(f"going on behind the row {after}")
             try:
                 work.run(out, after)
             except (DdbError, KeyboardInterrupt) as error:
+                if not out.tell():
+                    part.unlink()  # nothing came: there is nothing to go on with
+                    raise
                 _broke_off(frame, part, error)
             out.flush()
             os.fsync(out.fileno())

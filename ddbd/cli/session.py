@@ -159,6 +159,8 @@ class Session:
     def _show_tables(self) -> None:
         status = self._client.status()
         db = self.db or status["default_database"]
+        if self.db is not None:
+            self._known(status, self.db)
         rows = [] if db is None else [*table_rows(status, db)]
         self._frame.show(rows, ["table", "rows", "columns"])
 
@@ -175,11 +177,15 @@ class Session:
         if argument == ".":
             self.db = None
             return
-        names = [database["name"] for database in self._client.status()["databases"]]
-        found = next((name for name in names if name.lower() == argument.lower()), None)
+        self.db = self._known(self._client.status(), argument)
+
+    def _known(self, status: Mapping[str, Any], db: str) -> str:
+        """As it was spelled when it was made."""
+        names = [database["name"] for database in status["databases"]]
+        found = next((name for name in names if name.lower() == db.lower()), None)
         if found is None:
-            raise CliError(f"there is no database {argument or '?'}; there is {', '.join(names) or 'none'}", NOT_FOUND)
-        self.db = found
+            raise CliError(f"there is no database {db or '?'}; there is {', '.join(names) or 'none'}", NOT_FOUND)
+        return found
 
     def _node(self, argument: str) -> None:
         self._refreshed = float("-inf")

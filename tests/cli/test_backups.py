@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import run
-from client_kit import BROKEN, REFUSED, Opened, Wires, answer
+from cli_kit import Cluster, run
+from client_kit import BROKEN, REFUSED, Opened, Wires, answer, problem
 
 HEAD = answer(b"", ddb_backup_lines="6")
 
@@ -22,7 +22,7 @@ class Streams(Wires):
 
     def open(self, address: str, request: Any, timeout_seconds: float) -> Any:
         self.asked.append((address, request))
-        if request.path.startswith("/ping"):
+        if request.path in ("/ping", "/readyz"):
             return Opened(answer(), [b'{"status":"ok","node":"1"}'])
         return self.opened
 
@@ -55,6 +55,31 @@ def test_a_backup_that_no_node_gives_is_told(tmp_path: Path) -> None:
     done = run(Played(Wires(lambda address, request: REFUSED)), "backup", "out.ddb", "-q", "--timeout", "0.2")  # type: ignore[arg-type]
     assert (done.status, done.err.count("\n")) == (3, 1)
     assert [path.name for path in tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(("words", "status"), [([], 3), (["--local"], 0)])
+def test_a_backup_waits_no_longer_for_a_leader_than_any_other_call(
+    ddb: Any, cluster: Cluster, tmp_path: Path, words: list[str], status: int
+) -> None:
+    """The hour that it has is for the copy."""
+    whole = cluster.node.get("/backup").body
+    missing = problem(503, "no_leader", "no leader is known")
+
+    def play(address: str, request: Any) -> Any:
+        if request.path == "/ping":
+            return answer()
+        return answer(whole, address=address) if "consistency=local" in request.path else missing
+
+    cluster.wires._play = play
+    done = ddb("backup", "out.ddb", "-q", "--timeout", "0.3", *words)
+    assert done.status == status
+    assert ("no leader is known; see ddb health" in done.err) == bool(status)
+    assert (tmp_path / "out.ddb").exists() != bool(status)
+
+
+def test_a_backup_needs_a_name(tmp_path: Path) -> None:
+    done = run(Played(Streams()), "backup", "-")  # type: ignore[arg-type]
+    assert (done.status, done.err.count("\n"), [*tmp_path.iterdir()]) == (2, 1, [])
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes anywhere")

@@ -328,7 +328,7 @@ def test_an_argument_that_is_no_text_is_told_in_one_line(cluster: Cluster) -> No
     script = f"import sys; sys.path += {[str(tests / room) for room in ('cli', 'client', 'web')]!r}\n" + LONG_SELECT
     script = script.replace('"select", "students"', '"get", "students", sys.argv[1]')
     done = subprocess.run([sys.executable.encode(), b"-c", script.encode(), b"\xff"], capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (2, b"ddb: an argument is not text in UTF-8; type it again\n")
+    assert (done.returncode, done.stderr) == (2, b"ddb: a text is not UTF-8: it has half a surrogate pair; type it again\n")
 
 
 def test_ctrl_c_is_status_130(cluster: Cluster) -> None:

@@ -305,8 +305,9 @@ def test_the_head_of_a_csv_export_is_of_its_rows_and_not_of_what_another_node_kn
 
 def test_an_export_that_finds_no_table_leaves_no_file_of_its_name(ddb: Any, tmp_path: Path) -> None:
     done = ddb("export", "nope", "out.csv", "-q")
-    assert done.status == 5
-    assert not (tmp_path / "out.csv").exists()
+    assert (done.status, done.err) == (5, "ddb: there is no table 'nope' in database school; create it with create_table; see ddb tables\n")
+    assert [*tmp_path.glob("out.csv*")] == [], "and nothing to go on with"
+    assert ddb("export", "students", "none/out.csv").err == "ddb: none/out.csv.part: cannot be written: No such file or directory\n"
 
 
 def test_progress_is_told_in_lines_where_there_is_no_terminal_and_not_when_quiet(ddb: Any, tmp_path: Path) -> None:

@@ -251,3 +251,8 @@ def test_an_argument_that_is_no_text_is_one_line(ddb: Any, cluster: Cluster, wor
     done = ddb(*words)
     assert (done.status, done.err) == (2, "ddb: a text is not UTF-8: it has half a surrogate pair; type it again\n")
     assert cluster.wires.asked == []
+
+
+def test_a_database_that_is_not_there_is_told_where_its_tables_are_asked_for(ddb: Any) -> None:
+    done = ddb("shell", "--db", "nope", "-e", "tables")
+    assert (done.status, "there is no database nope; there is school" in done.err) == (5, True)
