@@ -7,6 +7,8 @@
 
 The options may stand before the command's name or behind it. `--curl` prints each request instead of sending it: the command ends at the
 first one, since what it would do next depends on the answer.
+
+The client is imported where it is used: `ddb --help` opens no connection, and need not wait for what connections take to import.
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ddbd.cli.errors import USAGE, CliError
 from ddbd.cli.output import FORMATS, Output, cell
 from ddbd.cli.progress import Progress, progress_on
-from ddbd.client import Client, NodeReport, Opened, Policy, Request, Transport, addresses_of, check_key
 from ddbd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ddbd.client import Client, NodeReport, Opened, Policy, Request, Transport
 
 DEADLINE_SECONDS = 15.0  # of one call, with all its attempts; --timeout
 SURVEY_SECONDS = 2.0
@@ -62,6 +66,8 @@ class Settings:
 
     def addresses(self) -> list[str]:
         """The nearest word counts: an option, then the environment, then ./config.json. Raises ConfigError."""
+        from ddbd.client import addresses_of
+
         if self.nodes is not None:
             return _split(self.nodes)
         if self.config is not None:
@@ -101,6 +107,8 @@ class Frame:
 
     @property
     def policy(self) -> Policy:
+        from ddbd.client import Policy
+
         seconds = self._settings.timeout_seconds
         return Policy(deadline_seconds=DEADLINE_SECONDS if seconds is None else seconds)
 
@@ -111,19 +119,23 @@ class Frame:
 
     def client_with(self, policy: Policy, watch: Callable[[Transport], Transport] = lambda transport: transport) -> Client:
         """`watch` puts something between the client and its sockets."""
+        from ddbd.client import Client
+
         transport: Transport = CurlPrinter() if self.curl else watch(self._settings.transport or self._sockets())
         client = Client(self.addresses, policy, transport=transport)
         self._context.call_on_close(client.close)
         return client
 
     def _sockets(self) -> Transport:
-        from ddbd.client import Sockets  # dear to import, and `ddb --help` opens no connection
+        from ddbd.client import Sockets
 
         return Sockets()
 
     def survey(self, timeout_seconds: float = SURVEY_SECONDS) -> list[NodeReport]:
         """What each node says when all are asked at once."""
         if self.curl:
+            from ddbd.client import Request
+
             for address in self.addresses:
                 click.echo(Request("GET", "/status").curl(address))
             raise Printed
@@ -159,6 +171,8 @@ def key_option(text: str) -> Callable[[Function], Function]:
     """`--key`, checked as a node checks it."""
 
     def check(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        from ddbd.client import check_key
+
         try:
             return None if value is None else check_key(value)
         except ValueError as error:

@@ -181,7 +181,7 @@ class Session:
 
     def _known(self, status: Mapping[str, Any], db: str) -> str:
         """As it was spelled when it was made."""
-        names = [database["name"] for database in status["databases"]]
+        names = [str(database["name"]) for database in status["databases"]]
         found = next((name for name in names if name.lower() == db.lower()), None)
         if found is None:
             raise CliError(f"there is no database {db or '?'}; there is {', '.join(names) or 'none'}", NOT_FOUND)

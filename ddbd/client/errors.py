@@ -39,6 +39,10 @@ class ClientError(DdbError):
         self.more = dict(more or {})  # further members of the problem
 
 
+class CannotBeSent(ValueError):
+    """A mistake of the caller: a value that JSON or UTF-8 has no words for."""
+
+
 class Refused(ClientError):
     """A clear no."""
 

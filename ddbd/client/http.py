@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from ddbd.client.errors import CannotBeSent
+
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 KEY_HEADER = "Idempotency-Key"
@@ -84,10 +86,6 @@ class Problem:
             return cls(answer.status, "", f"{answer.address} answered {answer.status}, and not as a node of ddbd does")
         more = {name: value for name, value in fields.items() if name not in ("type", "title", "status", "detail", "code")}
         return cls(answer.status, str(fields.get("code", "")), str(fields.get("detail", "")), more)
-
-
-class CannotBeSent(ValueError):
-    """A value that JSON or UTF-8 has no words for."""
 
 
 def to_json(value: object) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from client_kit import ADDRESSES, Form, MemoryNodes, answer
 
+import ddbd.client
 from ddbd.client import (
     AsyncClient,
     Client,
@@ -279,3 +280,9 @@ def test_json_that_is_nested_without_end_is_refused() -> None:
         value = [value]
     with pytest.raises(ValueError, match="nested too deeply"):
         to_json(value)
+
+
+def test_every_name_of_the_package_is_there_when_it_is_used_and_no_other() -> None:
+    assert [name for name in ddbd.client.__all__ if not hasattr(ddbd.client, name)] == []
+    with pytest.raises(AttributeError, match="has no attribute 'Nope'"):
+        ddbd.client.Nope  # noqa: B018
