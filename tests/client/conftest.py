@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from client_kit import Form
+from socket_kit import ask, serve
+
+__all__ = ["ask", "form", "serve"]
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "web"))
 
