@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 15.0  # of one call, with all its attempts; --timeout
 SURVEY_SECONDS = 2.0
 CONFIG_HERE = Path("config.json")
+CONFIG_OF_THE_HOST = Path("/etc/ddbd/config.json")  # where the package's unit looks
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -63,9 +64,10 @@ class Settings:
     curl: bool = False
     timeout_seconds: float | None = None
     transport: Transport | None = None  # other roads than sockets, for who calls the commands from a program
+    host_config: Path = CONFIG_OF_THE_HOST
 
     def addresses(self) -> list[str]:
-        """The nearest word counts: an option, then the environment, then ./config.json. Raises ConfigError."""
+        """The nearest word counts: an option, then the environment, then ./config.json, then this host's. Raises ConfigError."""
         from ddbd.client import addresses_of
 
         if self.nodes is not None:
@@ -76,11 +78,12 @@ class Settings:
             return _split(nodes)
         if config := os.environ.get("DDB_CONFIG"):
             return addresses_of(Path(config))
-        if not CONFIG_HERE.exists():
-            raise ConfigError(
-                "no cluster is named: there is no config.json in this folder; name one with --config, or its nodes with --nodes host:port,…"
-            )
-        return addresses_of(CONFIG_HERE)
+        for config_path in (CONFIG_HERE, self.host_config):
+            if config_path.exists():
+                return addresses_of(config_path)
+        raise ConfigError(
+            "no cluster is named: there is no config.json in this folder; name one with --config, or its nodes with --nodes host:port,…"
+        )
 
 
 def _split(nodes: str) -> list[str]:
@@ -206,7 +209,7 @@ COMMON: Sequence[Callable[[Any], Any]] = (
         name="config",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="The cluster's config.json, also by DDB_CONFIG. [default: ./config.json]",
+        help="The cluster's config.json, also by DDB_CONFIG. [default: ./config.json, /etc/ddbd/config.json]",
     ),
     _option("-n", "--nodes", name="nodes", metavar="HOST:PORT,…", help="The nodes themselves instead, also by DDB_NODES."),
     _option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from click.testing import CliRunner
@@ -90,7 +91,7 @@ class Cluster(MemoryNodes):
 
 
 def run(cluster: Cluster | None, *args: str, input: str | bytes | None = None) -> Done:
-    settings = Settings() if cluster is None else Settings(nodes=",".join(ADDRESSES), transport=cluster.wires)
+    settings = Settings(host_config=Path("none")) if cluster is None else Settings(nodes=",".join(ADDRESSES), transport=cluster.wires)
     result = CliRunner().invoke(main, args, obj=settings, input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -85,8 +85,10 @@ def write_config(path: Path, *addresses: str) -> Path:
 
 
 def test_the_nearest_word_names_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = tmp_path / "etc.json"
     with pytest.raises(ConfigError, match=r"there is no config\.json in this folder"):
-        Settings().addresses()
+        Settings(host_config=host).addresses()
+    assert Settings(host_config=write_config(host, "host:1")).addresses() == ["host:1"]
     write_config(tmp_path / "config.json", "here:1")
     assert Settings().addresses() == ["here:1"]
     monkeypatch.setenv("DDB_CONFIG", str(write_config(tmp_path / "other.json", "other:1")))

@@ -1,4 +1,4 @@
-"""What the package is made of. The package itself is built and tried by `deploy/deb/build`, `deploy/deb/try` and, under systemd, `deploy/deb/boot`."""
+"""What the package is made of. The package itself is built and tried by `build`, `try` and `boot` of `deploy/deb`."""
 
 from __future__ import annotations
 
