@@ -241,6 +241,35 @@ def test_wal_begun_anew_under_a_checkpoint_is_not_copied_before_it_is_sealed(tab
     writer.close()
 
 
+class BegunAnewBehind:
+    """A connection; just when a pass of it has copied everything, the writer begins the WAL anew."""
+
+    def __init__(self, connection: apsw.Connection, write: Callable[[], object]) -> None:
+        self._connection = connection
+        self._write = [write]
+
+    def wal_checkpoint(self, mode: int) -> tuple[int, int]:
+        told = self._connection.wal_checkpoint(mode=mode)
+        if mode == apsw.SQLITE_CHECKPOINT_PASSIVE and self._write:
+            self._write.pop()()
+        return told
+
+
+def test_wal_begun_anew_behind_a_checkpoint_is_not_sealed_as_what_was_before_it(tables: SqliteTables) -> None:
+    """Frames of two runs under the header of the later one would pass for damage at the next start (nemesis: seed 3)."""
+    client = Client(tables).start()
+    load(client, 2_000)
+    other = connect(tables.path)
+    behind: Any = BegunAnewBehind(other, lambda: client.insert("1", {}))
+    checkpoints = Checkpoints(tables.path, behind, InlineThreads(), tables._machine.place, WalSeal(f"{tables.path}-wal"))
+    checkpoints._finish()
+    check_seal(f"{tables.path}-wal")
+    client.insert("2", {})
+    check_seal(f"{tables.path}-wal")
+    checkpoints.close(is_sound=False)
+    other.close()
+
+
 def test_wal_that_cannot_be_sealed_at_the_close_is_left_for_the_next_start(tmp_path: Path) -> None:
     tables = opened(tmp_path)
     client = Client(tables).start()
