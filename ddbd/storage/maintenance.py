@@ -131,7 +131,7 @@ class Checkpoints:
         if not self._seal.extend(lambda: _count_frames(connection)):
             return REST_FRAMES_MAX + 1
         frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        # What the writer added in between was copied too. Counted anew: it may have begun the WAL anew as well, and then `frames` are of another.
+        # What the writer added in between was copied too. Counted again, for it may have begun the WAL anew: then `frames` are of another.
         self._seal.extend(lambda: _count_frames(connection))
         self.file_bytes = _size(self._path)
         return frames - copied
