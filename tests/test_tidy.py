@@ -133,3 +133,9 @@ def test_assertions_stay_on() -> None:
     files = [ROOT / "tox.ini", *(ROOT / ".ci").glob("*"), *(path for path in (ROOT / "deploy").rglob("*") if path.is_file())]
     stripped = re.compile(r"PYTHONOPTIMIZE|python[\d.]*\s+-OO?\b")
     assert [str(path) for path in files if path.exists() and stripped.search(path.read_text("utf-8"))] == []
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """The folders are no packages, so pytest would take one for the other."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
