@@ -14,6 +14,7 @@ the chained hash of effects is for. All that a client sent passes the same check
 
 from __future__ import annotations
 
+from contextlib import closing
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -230,17 +231,21 @@ class Restorer:
             after: str | None = None
             is_left = True
             while is_left:
-                count, until = 0, self._clock.seconds() + self._limits.scan_seconds / 4
-                for rows in self._backend.tables.scan(Query(staged, info.name, limit=PAGE_ROWS, after=after)):
-                    if rows:
-                        content.rows(rows)
-                        count, after = count + len(rows), str(rows[-1][0])
-                    await deferLater(self._clock, 0)
-                    if self._clock.seconds() >= until:
-                        break  # large rows, or a busy node: a scan must not live long
-                else:
-                    is_left = count == PAGE_ROWS
+                after, is_left = await self._scanned(content, Query(staged, info.name, limit=PAGE_ROWS, after=after))
         return content.hexdigest()
+
+    async def _scanned(self, content: Content, query: Query) -> tuple[str | None, bool]:
+        """One scan, which must not live long: behind which row it ended, and whether there may be more."""
+        count, after, until = 0, query.after, self._clock.seconds() + self._limits.scan_seconds / 4
+        with closing(self._backend.tables.scan(query)) as scan:
+            for rows in scan:
+                if rows:
+                    content.rows(rows)
+                    count, after = count + len(rows), str(rows[-1][0])
+                await deferLater(self._clock, 0)
+                if self._clock.seconds() >= until:
+                    return after, True
+        return after, count == query.limit
 
     async def drop_staged(self) -> None:
         """As far as it goes: what is left has a name that says what it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -299,3 +300,44 @@ def test_a_broken_disk_ends_the_node_and_drops_nothing() -> None:
     assert (reply.status, reply.code) == (500, "internal")
     assert node.twin.fatals == [node.twin.errors["propose"]]
     assert not any(isinstance(command, DropDatabase) for command in node.twin.commands)
+
+
+class SlowTables:
+    """Each slice of a scan takes 0.1 s. The scans are remembered."""
+
+    def __init__(self, node: Node) -> None:
+        self._tables, self._clock = node.twin.tables, node.clock
+        self.scans: list[SlowScan] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tables, name)
+
+    def scan(self, query: Any) -> SlowScan:
+        self.scans.append(SlowScan(self._tables.scan(query), self._clock))
+        return self.scans[-1]
+
+
+class SlowScan:
+    def __init__(self, scan: Any, clock: Any) -> None:
+        self._scan, self._clock = scan, clock
+        self.is_closed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        for rows in self._scan:
+            self._clock.rightNow += 0.1
+            yield rows
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._scan.close()
+
+
+def test_what_was_restored_is_read_back_in_short_scans_and_each_is_closed() -> None:
+    """One that is left open holds the WAL, and a place among the long ones, until it is too old."""
+    node, other = many(5_000), fresh(scan_seconds=1.0)  # a quarter of it for each scan
+    tables = other.twin._tables = SlowTables(other)
+    assert put(other, node.get("/backup").body).status == 200
+    assert len(tables.scans) == 4, "of ten slices three to a scan"
+    assert all(scan.is_closed for scan in tables.scans)
+    other.twin._tables = tables._tables
+    assert contents(other) == contents(node)
