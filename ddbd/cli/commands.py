@@ -106,7 +106,8 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             _nobody_reads()
         except OSError as error:
-            sys.exit(_say(errors.CliError(f"the output cannot be written: {error.strerror}")))
+            what = error.filename or "the output cannot be written"  # only what opens a file knows its name
+            sys.exit(_say(errors.CliError(f"{what}: {error.strerror}")))
         except UnicodeEncodeError:
             sys.exit(_say(errors.CliError("an argument is not text in UTF-8; type it again", errors.USAGE)))
         except CannotBeSent as error:
@@ -150,7 +151,7 @@ def _say(error: BaseException) -> int:
 def main() -> None:
     """The command line of ddbd, a replicated table store.
 
-    It needs to know the nodes of a cluster: those of ./config.json, unless --config or --nodes says otherwise.
+    It needs to know the nodes of a cluster: those of ./config.json or else /etc/ddbd/config.json, unless --config or --nodes says otherwise.
     """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets a question mark, not a traceback.

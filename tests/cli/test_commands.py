@@ -304,11 +304,14 @@ main(["select", "students"], obj=Settings(nodes="localhost:8080", transport=clus
 """
 
 
-def test_a_reader_that_goes_away_ends_a_command_quietly(cluster: Cluster) -> None:
+def alone(script: str) -> list[str]:
+    """The command of a process that runs it, with what these tests import."""
     tests = Path(__file__).resolve().parent.parent
-    script = f"import sys; sys.path += {[str(tests / room) for room in ('cli', 'client', 'web')]!r}\n" + LONG_SELECT
-    command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    return [sys.executable, "-c", f"import sys; sys.path += {[str(tests / room) for room in ('cli', 'client', 'web')]!r}\n" + script]
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly() -> None:
+    with subprocess.Popen(alone(LONG_SELECT), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"row_id")
         process.stdout.close()
@@ -318,19 +321,21 @@ def test_a_reader_that_goes_away_ends_a_command_quietly(cluster: Cluster) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_behind_the_output_is_told_in_one_line(cluster: Cluster) -> None:
-    tests = Path(__file__).resolve().parent.parent
-    script = f"import sys; sys.path += {[str(tests / room) for room in ('cli', 'client', 'web')]!r}\n" + LONG_SELECT
+def test_a_full_disk_behind_the_output_is_told_in_one_line() -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+        done = subprocess.run(alone(LONG_SELECT), stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, b"ddb: the output cannot be written: No space left on device\n")
 
 
-def test_an_argument_that_is_no_text_is_told_in_one_line(cluster: Cluster) -> None:
-    tests = Path(__file__).resolve().parent.parent
-    script = f"import sys; sys.path += {[str(tests / room) for room in ('cli', 'client', 'web')]!r}\n" + LONG_SELECT
-    script = script.replace('"select", "students"', '"get", "students", sys.argv[1]')
-    done = subprocess.run([sys.executable.encode(), b"-c", script.encode(), b"\xff"], capture_output=True, timeout=60, check=False)
+def test_a_file_that_cannot_be_read_is_not_taken_for_the_output(cluster: Cluster) -> None:
+    cluster.wires._play = lambda address, request: Path("/none/such").read_bytes()
+    done = run(cluster, "get", "students", "1")
+    assert (done.status, done.err) == (1, "ddb: /none/such: No such file or directory\n")
+
+
+def test_an_argument_that_is_no_text_is_told_in_one_line() -> None:
+    script = LONG_SELECT.replace('"select", "students"', '"get", "students", sys.argv[1]')
+    done = subprocess.run([*map(str.encode, alone(script)), b"\xff"], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (2, b"ddb: a text is not UTF-8: it has half a surrogate pair; type it again\n")
 
 
