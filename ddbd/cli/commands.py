@@ -151,7 +151,8 @@ def _say(error: BaseException) -> int:
 def main() -> None:
     """The command line of ddbd, a replicated table store.
 
-    It needs to know the nodes of a cluster: those of ./config.json or else /etc/ddbd/config.json, unless --config or --nodes says otherwise.
+    It needs to know the nodes of a cluster: those of ./config.json, or else of /etc/ddbd/config.json, unless --config or --nodes says
+    otherwise.
     """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets a question mark, not a traceback.

@@ -68,12 +68,12 @@ class WalSeal:
             return True
         size = HEADER_BYTES + frames * (FRAME_HEAD_BYTES + int.from_bytes(header[8:12], "big"))
         known = self._sealed if self._sealed.header == header else Sealed(header, 0, 0)
-        if size <= known.size:
-            return True
         crc = _crc(fd, known.size, size, known.crc)
         # The header is written before any frame of a new run: if it is the same, so were the frames all the time.
         if os.pread(fd, HEADER_BYTES, 0) != header:
             return False
+        if size <= known.size:
+            return True
         os.fdatasync(fd)
         self._sealed = Sealed(header, size, crc)
         data = msgspec.msgpack.encode(self._sealed)

@@ -59,6 +59,22 @@ def test_wal_begun_anew_under_a_checkpoint_is_not_copied_before_it_is_sealed(tab
     writer.close()
 
 
+def test_wal_begun_anew_is_not_taken_for_the_longer_one_that_was_sealed_before_it(tables: SqliteTables) -> None:
+    client = Client(tables).start()
+    load(client, 2_000)
+    writer = connect(tables.path)
+    seal = BegunAnew(f"{tables.path}-wal", lambda: client.insert("1", {}))
+    begin_anew, seal._write = seal._write, []
+    checkpoints = Checkpoints(tables.path, writer, InlineThreads(), tables._machine.place, seal)
+    assert fired(checkpoints.run()).index == client.index
+    seal._write = begin_anew
+    seal.sealed.clear()
+    assert fired(checkpoints.run()).index == client.index
+    assert seal.sealed[:2] == [False, True], "frames of the new run were copied before they were sealed"
+    checkpoints.close(is_sound=False)
+    writer.close()
+
+
 class BegunAnewBehind:
     """A connection; just when a pass of it has copied everything, the writer begins the WAL anew."""
 
