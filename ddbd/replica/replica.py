@@ -118,25 +118,21 @@ class Replica:
         try:
             self._assert_running()
             driver.accepts(command)
-            self._assert_read_by_all(command)
+            self._assert_known_to_all(format_of(command))
             answer = driver.proposals.add(command, key, fingerprint, self._deadline(timeout_seconds))
         except DdbError as error:
             return fail(error)
         driver.wake()
         return answer
 
-    def _assert_read_by_all(self, command: AnyCommand) -> None:
-        """An entry that a member cannot read stops its replica. Raises NotReady."""
-        needed = format_of(command)
-        for node_id in self._driver.core.membership.nodes if needed > 1 else ():
-            if self._store.tables.format_of(node_id) < needed:
-                raise NotReady(f"node {node_id} runs an older version, or has not registered yet; try again when all nodes run this one")
+    def _assert_known_to_all(self, needed: int, lowest: int = 0) -> None:
+        """An entry that a member cannot read stops its replica, and a message that it does not know cuts its stream. Raises NotReady.
 
-    def _assert_none_older(self, needed: int) -> None:
-        """A message that a member does not know cuts its stream. One that was never there does not matter. Raises NotReady."""
-        for node_id in self._driver.core.membership.nodes:
-            if 0 < self._store.tables.format_of(node_id) < needed:
-                raise NotReady(f"node {node_id} runs an older version; try again when all nodes run this one")
+        A member that never registered is of format 0; with `lowest` 1 it does not matter, for no message goes there.
+        """
+        for node_id in self._driver.core.membership.nodes if needed > 1 else ():
+            if lowest <= self._store.tables.format_of(node_id) < needed:
+                raise NotReady(f"node {node_id} runs an older version, or has not registered yet; try again when all nodes run this one")
 
     def read_barrier(self, timeout_seconds: float) -> Deferred[None]:
         """See `web.backend`."""
@@ -176,7 +172,7 @@ class Replica:
         """See `web.backend`."""
         try:
             self._assert_running()
-            self._assert_none_older(HANDOVER_FORMAT)
+            self._assert_known_to_all(HANDOVER_FORMAT, lowest=1)
             return self._driver.handover.ask(target, self._deadline(timeout_seconds))
         except DdbError as error:
             return fail(error)
