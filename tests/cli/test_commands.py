@@ -14,12 +14,13 @@ import pytest
 from cli_kit import Cluster, run
 from client_kit import ADDRESSES, BROKEN, LATE, A, B, C, answer
 
+from ddbd import __version__
 from ddbd.cli import main
 from ddbd.cli.commands import COMMANDS
 from ddbd.cli.frame import Settings
 from ddbd.errors import ConfigError
 
-LOCAL = ("demo", "version", "man", "completion")  # which talk to no cluster
+LOCAL = ("demo", "man", "completion")  # whose answer has one form only
 
 
 # All of them.
@@ -40,6 +41,12 @@ def test_every_command_has_the_common_options_and_a_short_help_word(name: str) -
     assert done.status == 0
     for option in ("--config", "--nodes", "--output", "--curl", "--timeout", "--help"):
         assert option in done.out
+
+
+def test_the_version_comes_in_every_form_for_scripts() -> None:
+    assert run(None, "version").out == run(None, "version", "-o", "table").out == f"ddb {__version__}\n"
+    assert run(None, "version", "-o", "json").json == {"version": __version__}
+    assert run(None, "version", "-o", "csv").out == f"version\r\n{__version__}\r\n"
 
 
 def test_help_lists_every_command_without_importing_one() -> None:
