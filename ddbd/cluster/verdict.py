@@ -80,7 +80,7 @@ def verdict(node_id: NodeId, nodes: Nodes, identity: Identity | None, answers: M
             return Wait(f"the cluster cannot form: {difference(node_id, nodes, hello.node_id, hello.nodes)}")
     silent = {peer: answer for peer, answer in answers.items() if isinstance(answer, str)}
     if silent:
-        why = "; ".join(f"node {peer}: {answer}" for peer, answer in silent.items())
+        why = "; ".join(f"node {peer}: {answer.rstrip('.')}" for peer, answer in silent.items())  # Twisted ends its sentences
         return Wait(f"a new cluster forms when every node of the config has answered; still missing: {why}")
     if node_id != founder_of(nodes):
         return Wait(f"waiting for node {founder_of(nodes)}, which has the lowest id, to form the cluster")

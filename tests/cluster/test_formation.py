@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError
 from ddbd.cluster.formation import Superseded
 from ddbd.cluster.peers import WholeBody
 from ddbd.cluster.resource import peer_headers
+from ddbd.cluster.verdict import Wait, verdict
 from ddbd.errors import ConfigError
 
 
@@ -51,6 +52,13 @@ def test_nothing_forms_while_one_node_is_missing() -> None:
     world.start("3")
     world.settle()
     assert world.all_formed()
+
+
+def test_the_reasons_why_nodes_are_missing_make_one_sentence() -> None:
+    nodes = tuple((node_id, f"localhost:808{node_id}") for node_id in "123")
+    said = verdict("1", nodes, None, {"2": "Connection was refused by other side: 111.", "3": "no answer in 2 s"})
+    assert isinstance(said, Wait)
+    assert said.why.endswith("still missing: node 2: Connection was refused by other side: 111; node 3: no answer in 2 s")
 
 
 def test_a_formed_node_starts_without_asking_anybody() -> None:
