@@ -74,6 +74,7 @@ class Raft:
     def __init__(self, config: RaftConfig, log: RaftLog, hard_state: HardState, applied_index: int, dice: Dice) -> None:
         assert log.base.index <= applied_index <= log.last_index, f"applied {applied_index}: {log.base.index}..{log.last_index}"
         self.config = config
+        self.id: NodeId = config.node_id
         self.log = log
         self.dice = dice
         self.term = hard_state.term  # never goes back
@@ -106,10 +107,6 @@ class Raft:
         follower.reset_timeout(self)
 
     # What the driver asks.
-
-    @property
-    def id(self) -> NodeId:
-        return self.config.node_id
 
     @property
     def membership(self) -> Membership:

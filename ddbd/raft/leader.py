@@ -100,9 +100,11 @@ def flush(raft: Raft, leading: Leading) -> None:
 
 def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -> None:
     log, config = raft.log, raft.config
-    while progress.may_send(config.append_messages_max, config.inflight_bytes_max):
+    while True:
         has_entries = progress.next_index <= log.last_index
         if not has_entries and progress.pace is Pace.REPLICATE and not _must_tell(raft, progress):
+            return
+        if not progress.may_send(config.append_messages_max, config.inflight_bytes_max):
             return
         prev_index = progress.next_index - 1
         prev_term = log.term_at(prev_index)
@@ -114,7 +116,7 @@ def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -
         entries = tuple(log.entries(progress.next_index, log.last_index + 1, config.append_bytes_max))
         raft.send(AppendEntries(peer, raft.id, raft.term, prev_index, prev_term, entries, raft.commit_index))
         progress.sent_commit = max(progress.sent_commit, raft.commit_index)
-        progress.sent(prev_index + len(entries), bool(entries), sum(len(entry.data) for entry in entries))
+        progress.sent(prev_index + len(entries), bool(entries), sum([len(entry.data) for entry in entries]))
 
 
 def _must_tell(raft: Raft, progress: Progress) -> bool:
@@ -175,7 +177,7 @@ def _step_append_response(raft: Raft, leading: Leading, message: AppendResponse,
         progress.to_replicate()
     if progress.pace is not Pace.SNAPSHOT:
         leading.offers.pop(message.sender, None)
-    if is_news:
+    if is_news and progress.counted_index > raft.commit_index:
         _maybe_commit(raft, leading)
     if message.sender == leading.transfer_to:
         _maybe_order(raft, leading)

@@ -2,6 +2,7 @@
 
 Invariants:
 - base.index <= saved_index <= last_index, and base.index <= commit_index <= last_index.
+- last_index == _cache_first + len(_cache) - 1. (It is asked for some twenty times a write: an attribute, not a sum.)
 - Terms and stamps never decrease from one entry to the next.
 - Entries above saved_index are in the cache: nobody else has them.
 - memberships[0] stands at or below base.index; the last one is in force (Raft 6: a server uses the latest in its log, committed or not).
@@ -44,7 +45,7 @@ class RaftLog:
         self._reader = reader
         self._limits = limits
         self.base = base
-        self.saved_index = last_index
+        self.saved_index = self.last_index = last_index
         self._cache: list[Entry] = []
         self._cache_first = last_index + 1  # the index of _cache[0]
         self._cache_bytes = 0
@@ -53,10 +54,6 @@ class RaftLog:
             self._cache = reader.read(last_index, last_index + 1, 1)
             self._cache_first = last_index
             self._cache_bytes = len(self._cache[0].data)
-
-    @property
-    def last_index(self) -> int:
-        return self._cache_first + len(self._cache) - 1
 
     @property
     def last_term(self) -> int:
@@ -115,10 +112,12 @@ class RaftLog:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Adds to the end. Truncate first where an entry is in the way."""
+        term, stamp = self.last_term, self.last_stamp
         for entry in entries:
             assert entry.index == self.last_index + 1, f"entry {entry.index} appended behind {self.last_index}"
-            assert entry.term >= self.last_term, f"entry {entry.index}: term went back {self.last_term} -> {entry.term}"
-            assert entry.stamp >= self.last_stamp, f"entry {entry.index}: stamp went back {self.last_stamp} -> {entry.stamp}"
+            assert entry.term >= term, f"entry {entry.index}: term went back {term} -> {entry.term}"
+            assert entry.stamp >= stamp, f"entry {entry.index}: stamp went back {stamp} -> {entry.stamp}"
+            self.last_index, term, stamp = entry.index, entry.term, entry.stamp
             self._cache.append(entry)
             self._cache_bytes += len(entry.data)
             if entry.kind is EntryKind.MEMBERSHIP:
@@ -134,6 +133,7 @@ class RaftLog:
         else:
             del self._cache[index - self._cache_first :]
         self._cache_bytes = sum(len(entry.data) for entry in self._cache)
+        self.last_index = index - 1
         self.saved_index = min(self.saved_index, index - 1)
         while self.memberships[-1][0] >= index:
             self.memberships.pop()
@@ -174,7 +174,7 @@ class RaftLog:
             return
         self.base = base
         self._cache, self._cache_first, self._cache_bytes = [], base.index + 1, 0
-        self.saved_index = base.index
+        self.saved_index = self.last_index = base.index
         self.memberships = [(base.index, base.membership)]
 
     def _trim(self, commit_index: int) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from ddbd.commands import Answer, AnyCommand, Applied, Proposal, Register, encode_proposal
 from ddbd.errors import Busy, DdbError, NoLeader, NotReady, OutcomeUnknown
@@ -43,17 +43,22 @@ class Windows(Protocol):
     def open_sequences(self, origin: str) -> tuple[int, int, list[tuple[int, int]]]: ...
 
 
+logger = Logger()
+
+Tell = Callable[[Answer | DdbError], None]  # called once, with what a write came to
+
+
 class Write:
     """One client's write under way."""
 
-    __slots__ = ("answer", "command", "deadline", "fingerprint", "is_done", "is_in_doubt", "key", "repeat_at", "repeat_seconds", "seq")
+    __slots__ = ("command", "deadline", "fingerprint", "is_done", "is_in_doubt", "key", "repeat_at", "repeat_seconds", "seq", "tell")
 
-    def __init__(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float) -> None:
+    def __init__(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float, tell: Tell) -> None:
         self.command = msgspec.Raw(msgspec.msgpack.encode(command))
         self.key = key
         self.fingerprint = fingerprint
         self.deadline = deadline
-        self.answer: Deferred[Answer] = Deferred()
+        self.tell = tell
         self.seq: int | None = None  # None while held
         self.repeat_at = 0.0
         self.repeat_seconds = REPEAT_SECONDS
@@ -91,19 +96,18 @@ class Proposals:
     def is_registered(self) -> bool:
         return self._boot is not None
 
-    def add(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float) -> Deferred[Answer]:
-        """Raises Busy where too many writes are open."""
+    def add(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float, tell: Tell) -> None:
+        """Raises Busy where too many writes are open, NotReady where the node stops; then nobody is told."""
         if self.is_stopping:
             raise NotReady("this node is stopping; send the call to another one")
         if self.open_count >= self.open_max or self._open_bytes >= self.open_bytes_max:
             self.refused += 1
             raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
-        write = Write(command, key, fingerprint, deadline)
+        write = Write(command, key, fingerprint, deadline, tell)
         self._held.append(write)
         self._open_bytes += len(write.command)
         self._count += 1
         heapq.heappush(self._deadlines, (deadline, self._count, write))
-        return write.answer
 
     # To the leader.
 
@@ -250,7 +254,7 @@ class Proposals:
     def _finish(self, write: Write, outcome: Answer | DdbError) -> None:
         write.is_done = True
         self._open_bytes -= len(write.command)
-        if isinstance(outcome, Answer):
-            write.answer.callback(outcome)
-        else:
-            write.answer.errback(outcome)
+        try:
+            write.tell(outcome)
+        except Exception:  # noqa: BLE001 - a bug in a client's handler is no reason to doubt this replica
+            logger.failure("whoever was told what became of a write failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,6 +16,7 @@ from ddbd.raft.types import NodeId, Role
 from ddbd.replica.driver import Driver
 from ddbd.replica.handover import HANDOVER_FORMAT
 from ddbd.replica.promises import World
+from ddbd.replica.proposals import Tell
 from ddbd.replica.reads import Waiter
 from ddbd.replica.saves import Saves
 from ddbd.replica.tuning import raft_config
@@ -112,17 +114,22 @@ class Replica:
     def writes_refused(self) -> int:
         return self._driver.proposals.refused
 
-    def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
+    def submit(self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Tell) -> None:
         """See `web.backend`."""
         driver = self._driver
-        try:
-            self._assert_running()
-            driver.accepts(command)
-            self._assert_known_to_all(format_of(command))
-            answer = driver.proposals.add(command, key, fingerprint, self._deadline(timeout_seconds))
-        except DdbError as error:
-            return fail(error)
+        self._assert_running()
+        driver.accepts(command)
+        self._assert_known_to_all(format_of(command))
+        driver.proposals.add(command, key, fingerprint, self._deadline(timeout_seconds), tell)
         driver.wake()
+
+    def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
+        """See `web.backend`."""
+        answer: Deferred[Answer] = Deferred()
+        try:
+            self.submit(command, timeout_seconds, key, fingerprint, partial(_settle, answer))
+        except DdbError as error:
+            answer.errback(error)
         return answer
 
     def _assert_known_to_all(self, needed: int, lowest: int = 0) -> None:
@@ -349,6 +356,13 @@ class Replica:
         waiters, self._leader_waiters = self._leader_waiters, []
         for waiter in waiters:
             waiter.finish(NotReady("this node stopped; send the call to another one"))
+
+
+def _settle(answer: Deferred[Answer], outcome: Answer | DdbError) -> None:
+    if isinstance(outcome, Answer):
+        answer.callback(outcome)
+    else:
+        answer.errback(outcome)
 
 
 def _table_status(info: TableInfo) -> TableStatus:

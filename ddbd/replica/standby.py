@@ -9,6 +9,7 @@ from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
 from ddbd.errors import Fatal, NotReady
 from ddbd.raft.types import NodeId
+from ddbd.replica.proposals import Tell
 from ddbd.storage import Tables
 
 REASON = "this node waits for the other nodes of its config, to form the cluster or to join it"
@@ -28,6 +29,9 @@ class Standby:
 
     @property
     def tables(self) -> Tables:
+        raise NotReady(REASON)
+
+    def submit(self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Tell) -> None:
         raise NotReady(REASON)
 
     def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:

@@ -196,8 +196,16 @@ class DiskLog:
         if lazy:
             self._unsynced = True
             return succeed(None)
-        self._saving, self._unsynced = True, False
-        return self._syncer.sync(self._segments[self._last_number].file.sync).addCallbacks(self._saved, self._sync_failed)
+        self._unsynced = False
+        sync = self._segments[self._last_number].file.sync
+        if not self._syncer.inline:
+            self._saving = True
+            return self._syncer.sync_there(sync).addCallbacks(self._saved, self._sync_failed)
+        try:
+            self._syncer.sync_here(sync)
+        except OSError as error:
+            return fail(self._fail("fsync", error))
+        return succeed(None)
 
     def _saved(self, _: None) -> None:
         self._saving = False
@@ -207,22 +215,26 @@ class DiskLog:
         return Failure(self._fail("fsync", failure.value or OSError("unknown")))
 
     def _write(self, hard_state: HardState | None, entries: Sequence[Entry], final: bool) -> None:
+        """The record that closes a batch tells nothing new, also where it repeats a hard state: without it nothing is lost."""
         parts: list[tuple[int, bytes]] = []
         if hard_state is not None:
             self._state.hard_state = hard_state
-            parts.append((records.HARD_STATE, records.encode_hard_state(hard_state)))
-        parts += [(records.ENTRY, records.encode_entry(entry)) for entry in entries]
-        if final:
             parts.append((records.HARD_STATE, self._hard_payload()))
-        size = sum(len(payload) for _, payload in parts) + len(parts) * records.HEAD_BYTES
+        parts += [(records.ENTRY, records.encode_entry(entry)) for entry in entries]
+        end = self._hard_payload() if final else b""
+        size = sum([len(payload) for _, payload in parts]) + len(end) + (len(parts) + 1) * records.HEAD_BYTES
         self._make_room(size, entries[0].index if entries else None)
         if not self._unsynced:
             self._batch += 1
-        data, crc, salt = bytearray(), self._crc, self._salt
+        data, crc, salt, batch = bytearray(), self._crc, self._salt, self._batch
+        position = self._last_number << OFFSET_BITS | self._offset
         places = []
-        for number, (kind, payload) in enumerate(parts, 1):
-            record, crc = records.encode(kind, final and number == len(parts), payload, crc, self._batch, salt)
-            places.append((self._offset + len(data), len(record)))
+        for kind, payload in parts:
+            record, crc = records.encode(kind, False, payload, crc, batch, salt)
+            places.append((position + len(data), len(record)))
+            data += record
+        if final:
+            record, crc = records.encode(records.HARD_STATE, True, end, crc, batch, salt)
             data += record
         offset = self._offset + len(data)
         if offset > self._written:
@@ -230,9 +242,8 @@ class DiskLog:
             data += bytes(self._written - offset)
         self._segments[self._last_number].file.write(self._offset, bytes(data))
         self._offset, self._crc = offset, crc
-        first_entry = 0 if hard_state is None else 1
-        for entry, (offset, length) in zip(entries, places[first_entry:], strict=False):
-            self._state.add(entry, self._last_number << OFFSET_BITS | offset, length)
+        for entry, (position, length) in zip(entries, places if hard_state is None else places[1:], strict=True):
+            self._state.add(entry, position, length)
 
     def _make_room(self, size: int, first_index: int | None) -> None:
         current = self._segments[self._last_number]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 
 from ddbd.storage.threads import Threads
 
@@ -29,15 +29,13 @@ class Syncer:
         self.mean_seconds = 0.0
         self.inline = True
 
-    def sync(self, call: Callable[[], None]) -> Deferred[None]:
-        """Errbacks with what the call raises."""
-        if not self.inline:
-            return self._threads.defer(lambda: self._timed(call)).addCallback(self._measured)
-        try:
-            self._measured(self._timed(call))
-        except OSError as error:
-            return fail(error)
-        return succeed(None)
+    def sync_here(self, call: Callable[[], None]) -> None:
+        """While it is `inline`. Raises what the call raises."""
+        self._measured(self._timed(call))
+
+    def sync_there(self, call: Callable[[], None]) -> Deferred[None]:
+        """In the thread. Errbacks with what the call raises."""
+        return self._threads.defer(lambda: self._timed(call)).addCallback(self._measured)
 
     def _timed(self, call: Callable[[], None]) -> float:
         started = self._clock()

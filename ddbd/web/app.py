@@ -7,7 +7,7 @@ is told the id alone. A client that goes away cancels its call, which gives up t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple, cast
 
 from klein import Klein
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from ddbd.answers import Status
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Limits
-from ddbd.errors import NotLeader, Refused
+from ddbd.errors import DdbError, NotLeader, Refused
 from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
 from ddbd.web.backup import backup
@@ -26,14 +26,14 @@ from ddbd.web.canonical import decode_object, quoted
 from ddbd.web.door import load_type
 from ddbd.web.drive import drive
 from ddbd.web.faults import Faults
-from ddbd.web.fingerprint import fingerprint_of
+from ddbd.web.fingerprint import fingerprint_of, key_of
 from ddbd.web.ids import RowIds
 from ddbd.web.kinds import Body
 from ddbd.web.load import load
 from ddbd.web.openapi import Document
 from ddbd.web.parameters import AT_MASTER, LOAD, TIMELINE, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, problem_of
-from ddbd.web.reply import Common, Reply, common, cut, json_reply, send_stream, send_whole, set_head
+from ddbd.web.reply import Common, Reply, answered_later, common, cut, json_reply, send_stream, send_whole, set_head
 from ddbd.web.restore import restore
 from ddbd.web.watching import METRICS_TYPE, Watch
 
@@ -46,7 +46,7 @@ class Write(NamedTuple):
     """What every write brings along."""
 
     given: shape.Given
-    deadline: float  # on the clock
+    timeout_seconds: float
     forward: bool
     key: str
     fingerprint: bytes
@@ -94,16 +94,15 @@ def answering(handler: Handler) -> Callable[[Api, Any], Deferred[None]]:
     return start
 
 
-def writing(handler: Callable[[Api, Any], Deferred[Any]]) -> Callable[[Api, Any], Deferred[Any]]:
-    """As `answering`, for what clients send most: no coroutine. What is waited for sends the reply itself."""
+def writing(handler: Callable[[Api, Any], Any]) -> Callable[[Api, Any], Any]:
+    """As `answering`, for what clients send most: no coroutine, and nothing to wait for. `_written` sends the reply."""
 
     @wraps(handler)
-    def start(self: Api, request: Any) -> Deferred[Any]:
+    def start(self: Api, request: Any) -> Any:
         try:
-            waited = handler(self, request)
+            return handler(self, request)
         except Exception:  # noqa: BLE001 - as in `answering`
             return Deferred.fromCoroutine(self.refuse(request, Failure()))
-        return waited.addErrback(self._refuse_later, request)
 
     return start
 
@@ -170,23 +169,23 @@ class Api:
 
     @app.route("/insert", methods=["POST"])
     @writing
-    def insert(self, request: Any) -> Deferred[Any]:
+    def insert(self, request: Any) -> Any:
         if load_type(_content_types(request)) is not None:
             return self._load(request)
         write = self._write(request, NO_LOAD)
-        return self._propose(write, shape.insert(write.given, self._ids)).addCallback(self._tell, request)
+        return self._submit(request, write, shape.insert(write.given, self._ids))
 
     @app.route("/update", methods=["POST"])
     @writing
-    def update(self, request: Any) -> Deferred[Any]:
+    def update(self, request: Any) -> Any:
         write = self._write(request)
-        return self._propose(write, shape.update(write.given)).addCallback(self._tell, request)
+        return self._submit(request, write, shape.update(write.given))
 
     @app.route("/delete_record", methods=["POST"])
     @writing
-    def delete_record(self, request: Any) -> Deferred[Any]:
+    def delete_record(self, request: Any) -> Any:
         write = self._write(request)
-        return self._propose(write, shape.delete_record(write.given)).addCallback(self._tell, request)
+        return self._submit(request, write, shape.delete_record(write.given))
 
     @app.route("/select", methods=["GET"])
     def select(self, request: Any) -> Deferred[None] | None:
@@ -291,24 +290,32 @@ class Api:
     def _write(self, request: Any, hint: str = "") -> Write:
         """Raises Refused. The fingerprint is of what came, before ids are filled in."""
         path, _, query = request.uri.partition(b"?")
-        options, key = self._options(query, hint), _idempotency_key(request, self._limits)
+        options, key = self._options(query, hint), key_of(request, self._limits)
         body = request.content.read()
         values = decode_object(body, self._limits.json_depth_max)
         given = shape.Given(values, len(body), options.db, self._limits)
         fingerprint = fingerprint_of(request.method, path, query, body) if key else b""
-        return Write(given, self._clock.seconds() + options.timeout_seconds, options.forward, key, fingerprint)
+        return Write(given, options.timeout_seconds, options.forward, key, fingerprint)
 
-    def _propose(self, write: Write, command: AnyCommand) -> Deferred[Answer]:
-        return self.backend.propose(command, max(0.0, write.deadline - self._clock.seconds()), write.key, write.fingerprint)
+    def _submit(self, request: Any, write: Write, command: AnyCommand) -> Any:
+        self.backend.submit(command, write.timeout_seconds, write.key, write.fingerprint, partial(self._written, request))
+        return answered_later(request)
+
+    def _written(self, request: Any, outcome: Answer | DdbError) -> None:
+        if request.finished:
+            return  # the client is gone
+        try:
+            self._send(request, _told(outcome))
+        except Exception:  # noqa: BLE001 - as in `answering`
+            Deferred.fromCoroutine(self.refuse(request, Failure()))
 
     async def _propose_at_master(self, write: Write, command: AnyCommand) -> Reply:
         """Held while there is no leader, like any write; at another node the client is sent to the leader."""
+        deadline = self._clock.seconds() + write.timeout_seconds
         if not write.forward:
-            await self._must_lead(write.deadline)
-        return _told(await self._propose(write, command))
-
-    def _tell(self, answer: Answer, request: Any) -> None:
-        self._send(request, _told(answer))
+            await self._must_lead(deadline)
+        seconds = max(0.0, deadline - self._clock.seconds())
+        return _told(await self.backend.propose(command, seconds, write.key, write.fingerprint))
 
     async def _must_lead(self, deadline: float) -> None:
         """Raises NotLeader."""
@@ -332,7 +339,7 @@ class Api:
     @answering
     async def _load(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], LOAD, self._limits)
-        key = _idempotency_key(request, self._limits)
+        key = key_of(request, self._limits)
         content_type = load_type(_content_types(request)) or b""
         return json_reply(await load(self.backend, self._clock, self._ids, request, parameters, content_type, key))
 
@@ -371,21 +378,12 @@ class Api:
             self._send(request, reply)
 
 
-def _idempotency_key(request: Any, limits: Limits) -> str:
-    """Empty without one. Raises Refused."""
-    values = request.requestHeaders.getRawHeaders(b"Idempotency-Key")
-    if not values:
-        return ""
-    key, chars_max = values[0], limits.idempotency_key_chars_max
-    if len(values) > 1 or not 1 <= len(key) <= chars_max or any(not 0x20 <= byte < 0x7F for byte in key):
-        raise Refused("invalid_value", f"Idempotency-Key is no key; give one of 1 to {chars_max} printable ASCII characters")
-    return str(key, "ascii")
-
-
-def _told(answer: Answer) -> Reply:
-    if answer.code:
-        raise Refused(answer.code, answer.detail)
-    return json_reply(answer.body)
+def _told(outcome: Answer | DdbError) -> Reply:
+    if isinstance(outcome, DdbError):
+        raise outcome
+    if outcome.code:
+        raise Refused(outcome.code, outcome.detail)
+    return json_reply(outcome.body)
 
 
 def _content_types(request: Any) -> Sequence[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -9,7 +10,7 @@ from twisted.internet.defer import Deferred
 from ddbd.answers import ClusterStatus, Handed
 from ddbd.commands import Answer, AnyCommand
 from ddbd.config import Config
-from ddbd.errors import Fatal
+from ddbd.errors import DdbError, Fatal
 from ddbd.raft.types import NodeId
 from ddbd.storage import Tables
 
@@ -39,6 +40,11 @@ class Backend(Protocol):
 
     @property
     def applied_index(self) -> int: ...
+
+    def submit(
+        self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Callable[[Answer | DdbError], None]
+    ) -> None:
+        """As `propose`, for the many: `tell` is called once with the answer or the error. Raises those that are known at once."""
 
     def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
         """Fires when this node has applied the command. Works on every node; held while there is no leader."""

@@ -173,12 +173,13 @@ class Channel(Protocol):
         if self._is_serving or self._rest is not None:
             return
         self._is_serving = True
-        arrived, clock = self._framing.arrived, self.site.clock
-        began = clock.seconds()
+        arrived, clock, began = self._framing.arrived, self.site.clock, None
         if self._load is not None:
             self._feed_load(self._load)
         while arrived and self._current is None and not self._is_full and self.phase is not Phase.CLOSING:
-            if clock.seconds() - began > SERVE_SECONDS:
+            if began is None:
+                began = clock.seconds()
+            elif clock.seconds() - began > SERVE_SECONDS:
                 self._rest = clock.callLater(0, self._serve_rest)
                 break
             incoming = arrived[0]
@@ -240,8 +241,10 @@ class Channel(Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        is_ahead = (self._current is not None or self._rest is not None) and self._load is None and bool(self._framing.arrived)
-        wanted = not (self._is_full or is_ahead or (self._load is not None and self._is_load_held))
+        if self._load is not None:
+            wanted = not (self._is_full or self._is_load_held)
+        else:
+            wanted = not (self._is_full or (self._framing.arrived and (self._current is not None or self._rest is not None)))
         if wanted != self._is_reading:
             self._is_reading = wanted
             if wanted:
@@ -336,7 +339,10 @@ class Channel(Protocol):
             self._close()
         else:
             self._heard = False
-            self._serve()
+            if self._framing.arrived:
+                self._serve()
+            elif not self._is_serving:
+                self._settle()
 
     def _close(self) -> None:
         """A client that does not read its answer is not waited for without end."""

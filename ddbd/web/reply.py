@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+from twisted.web.server import NOT_DONE_YET
 
 from ddbd.web.problems import reason_phrase
 
@@ -100,6 +101,13 @@ def send_whole(request: Any, reply: Reply, common: Common, index: int) -> None:
     set_head(request, reply, common, index)
     request.write(reply.body)
     request.finish()
+
+
+def answered_later(request: Any) -> Any:
+    """What a handler gives that began something which will answer. Klein on twisted.web's own channel wants a Deferred."""
+    if getattr(request, "answer", None) is not None:
+        return NOT_DONE_YET
+    return request.notifyFinish().addErrback(lambda _: None)  # the client is gone
 
 
 async def send_stream(request: Any, reply: Reply, common: Common, index: int) -> None:

@@ -189,9 +189,10 @@ class Request:
             site.meter.loaded(self.method, self._status, site.seconds() - self._began)
         self.finished = 1
         self.call = None
-        waiters, self._finish_waiters = self._finish_waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
+        if self._finish_waiters:
+            waiters, self._finish_waiters = self._finish_waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
         self.channel.answered(self, keep_open)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:

@@ -2,7 +2,8 @@
 
 Klein's own way (measured: 55 µs of a request's 75) binds a mapper, matches the path and builds a chain of Deferreds for each request. What
 is not found here goes that way still: paths with variables, other methods, unknown paths. A route's handler answers the request itself, or
-gives what Klein takes as well: bytes, text, or a Deferred of them.
+gives what Klein takes as well: bytes, text, or a Deferred of them. NOT_DONE_YET says, as in twisted.web, that the answer
+comes later by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from klein import Klein
 from twisted.internet.defer import Deferred
+from twisted.web.server import NOT_DONE_YET
 
 from ddbd.web.request import Request
 
@@ -39,6 +41,8 @@ class Routes:
         if handler is None:
             return False
         result = handler(request)
+        if result is NOT_DONE_YET:
+            return True
         if isinstance(result, Deferred):
             if not request.finished:
                 request.call = result

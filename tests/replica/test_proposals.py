@@ -44,8 +44,7 @@ class Node:
     def add(self, row_id: str = "a", deadline: float = NEVER, key: str = "", value: Any = None) -> list[Any]:
         """What the client is told, once it is."""
         got: list[Any] = []
-        added = self.proposals.add(insert(row_id, value), key, b"f" if key else b"", deadline)
-        added.addCallbacks(got.append, lambda failure: got.append(failure.value))
+        self.proposals.add(insert(row_id, value), key, b"f" if key else b"", deadline, got.append)
         return got
 
     def take(self) -> list[Proposal]:
@@ -359,22 +358,8 @@ def test_at_the_end_a_held_write_was_not_done_and_a_sent_one_is_unknown(node: No
     assert (len(sent), len(held)) == (1, 1)
 
 
-def test_a_client_that_gave_up_its_wait_disturbs_nobody(node: Node) -> None:
-    """Cancelling ends the wait, not the write."""
-    waiting = node.proposals.add(insert("a"), "", b"", NEVER)
-    failures: list[Any] = []
-    waiting.addErrback(failures.append)
-    waiting.cancel()
-    assert len(failures) == 1
-    assert len(node.take()) == 1
-    node.applied(1)
-    assert node.proposals.open_count == 0
-
-
 def test_an_answer_may_lead_to_the_next_write_at_once(node: Node) -> None:
-    later: list[Any] = []
-    first = node.proposals.add(insert("a"), "", b"", NEVER)
-    first.addCallback(lambda _: later.append(node.add("b")))
+    node.proposals.add(insert("a"), "", b"", NEVER, lambda _: node.add("b"))
     node.take()
     node.applied(1)
     assert [each.command for each in node.take()] == [insert("b")]
@@ -384,10 +369,8 @@ def test_an_error_of_a_client_does_not_stop_the_others(node: Node) -> None:
     def broken(_: object) -> None:
         raise DdbError("a bug in a handler")
 
-    first = node.proposals.add(insert("a"), "", b"", NEVER)
-    first.addCallback(broken)
+    node.proposals.add(insert("a"), "", b"", NEVER, broken)
     second = node.add("b")
     node.take()
     node.proposals.applied([Applied(1, "1", 10, 1, OK), Applied(2, "1", 10, 2, OK)], node.windows)
     assert second == [OK]
-    first.addErrback(lambda failure: failure.trap(DdbError))

@@ -100,9 +100,25 @@ def test_standby_has_the_same_shape_and_serves_nothing() -> None:
     for answer in (standby.propose(insert("a"), 1.0), standby.read_barrier(1.0), standby.wait_applied(1, 1.0), standby.wait_leader(1.0)):
         answer.addCallbacks(lambda _: pytest.fail("it has no data"), lambda failure: failure.trap(NotReady))
     with pytest.raises(NotReady):
+        standby.submit(insert("a"), 1.0, "", b"", lambda _: pytest.fail("it has no data"))
+    with pytest.raises(NotReady):
         _ = standby.tables
     assert standby.unready_reason()
     assert standby.unhealthy_reason() is None
+
+
+# Writes.
+
+
+def test_who_gives_up_its_wait_for_a_write_disturbs_nobody(trio: Cluster) -> None:
+    """Cancelling ends the wait, not the write."""
+    failures: list[Any] = []
+    waiting = trio.nodes["1"].replica.propose(insert("a", 1), 5.0).addErrback(failures.append)
+    waiting.cancel()
+    assert len(failures) == 1
+    trio.until(lambda: all(node.local("a") for node in trio.running))
+    assert trio.nodes["1"].driver.proposals.open_count == 0
+    assert trio.nodes["1"].fatal == []
 
 
 # Readiness.

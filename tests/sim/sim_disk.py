@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 
 SECTOR = 512
 
@@ -184,26 +184,32 @@ class SimSyncer:
         self._dice = dice
         self._slow_share = slow_share
         self._slow_seconds = slow_seconds
-        self.inline = True
+        self._is_inline: bool | None = None  # the next one, once it was asked for
         self.mean_seconds = 0.0
 
-    def sync(self, call: Callable[[], None]) -> Deferred[None]:
-        if self._dice.random() >= self._slow_share:
-            return _attempt(call)
+    @property
+    def inline(self) -> bool:
+        if self._is_inline is None:
+            self._is_inline = self._dice.random() >= self._slow_share
+        return self._is_inline
+
+    def sync_here(self, call: Callable[[], None]) -> None:
+        self._is_inline = None
+        call()
+
+    def sync_there(self, call: Callable[[], None]) -> Deferred[None]:
+        self._is_inline = None
         done: Deferred[None] = Deferred()
         self._clock.callLater(self._slow_seconds * self._dice.random() ** 3, self._late, call, done)
         return done
 
     def _late(self, call: Callable[[], None], done: Deferred[None]) -> None:
-        _attempt(call).addCallbacks(done.callback, done.errback)
+        try:
+            call()
+        except OSError as error:
+            done.errback(error)
+        else:
+            done.callback(None)
 
     def close(self) -> None:
         pass
-
-
-def _attempt(call: Callable[[], None]) -> Deferred[None]:
-    try:
-        call()
-    except OSError as error:
-        return fail(error)
-    return succeed(None)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ class Twin:
             self.held.append(Deferred(self.cancelled.append))
             return self.held[-1]
         return succeed(value)
+
+    def submit(self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Callable[[Any], None]) -> None:
+        self.propose(command, timeout_seconds, key, fingerprint).addCallbacks(tell, lambda failure: tell(failure.value))
 
     def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
         self.commands.append(command)

@@ -115,14 +115,7 @@ DISK = (
         "21",
         "a save is acknowledged once it is written, without an fsync",
         "NATS 2.12.1, etcd #14370",
-        edited(
-            log.DiskLog,
-            "save",
-            (
-                "return self._syncer.sync(self._segments[self._last_number].file.sync).addCallbacks(self._saved, self._sync_failed)",
-                "self._saving = False\n    return succeed(None)",
-            ),
-        ),
+        edited(log.DiskLog, "save", ("sync = self._segments[self._last_number].file.sync", "return succeed(None)")),
         ("its disk forgot", "does not start"),
         in_simulator(**CRASHING, power_share=1.0),
     ),
@@ -130,7 +123,12 @@ DISK = (
         "22",
         "a node goes on after a failed fsync, and takes the next one's success for both",
         "Can Applications Recover from fsync Failures? (ATC 2020)",
-        edited(log.DiskLog, "_sync_failed", ('return Failure(self._fail("fsync", failure.value or OSError("unknown")))', "return None")),
+        together(
+            edited(
+                log.DiskLog, "_sync_failed", ('return Failure(self._fail("fsync", failure.value or OSError("unknown")))', "return None")
+            ),
+            edited(log.DiskLog, "save", ('return fail(self._fail("fsync", error))', "return succeed(None)")),
+        ),
         ("its disk forgot", "does not start"),
         in_simulator(**{**CRASHING, "fsync_fails_every": 0.3}, forgets=True, power_share=1.0),
     ),
