@@ -4,8 +4,8 @@ An adapter is a program that takes these options, answers the calls of `nemesis_
 ends with 0 on SIGTERM. The network, the faults, the clients and the judge stay what they are.
 
 PySyncObj keeps its log in memory unless it is given a file, and its documentation reads from the local copy. Here reads go through the log
-(`--reads log`), so that a calm cluster is linearizable, or to the local copy (`--reads local`). No reply has a Ddb-Index: the place of a read
-in the log is not known here.
+(`--reads log`), so that a calm cluster is linearizable, or to the local copy (`--reads local`). No reply has a Ddb-Index: a read's
+place in the log is not known here.
 """
 
 from __future__ import annotations

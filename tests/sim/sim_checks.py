@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sim_bounds import FEW, MANY, bounds_problem, configuration_problem
+from sim_bounds import FEW, MANY, bounds_problem, configuration_problem, decides
 from sim_model import Model
 
 from ddbd.raft.messages import (
@@ -25,7 +25,6 @@ from ddbd.raft.messages import (
     TimeoutNow,
     VoteResponse,
 )
-from ddbd.raft.quorum import is_quorum
 from ddbd.raft.types import Entry, HardState, NodeId
 
 if TYPE_CHECKING:
@@ -218,7 +217,7 @@ class Checks:
         if self._any_wiped:
             return
         having = [node_id for node_id, platter in self._platters.items() if platter.holds(entry.index, entry.term)]
-        if not is_quorum(process.core.membership, having):
+        if not decides(process.core.membership, having):
             self._violate(process, f"entry {entry.index} of term {entry.term} is committed and on the disks of {having} only")
 
     # State.

@@ -41,6 +41,10 @@ class Model:
         place = bisect_right(history, index, key=lambda change: change[0])
         return history[place - 1][1] if place else None
 
+    def rows_at(self, index: int) -> list[tuple[str, str, int]]:
+        found = ((row_id, self.row_at(row_id, index)) for row_id in sorted(self._history))
+        return [(row_id, row[1], row[0]) for row_id, row in found if row is not None]
+
     def apply(self, entry: Entry) -> str | None:
         """Returns what is wrong."""
         results = self.tables.apply([entry])

@@ -250,6 +250,18 @@ def _a_read_that_no_order_explains(world: World) -> None:
     check_linearizable(world)
 
 
+def _a_select_that_lacks_a_row(world: World) -> None:
+    read = _some_read(world)
+    read.rows = [row for row in read.rows if row[0] != read.row_id]
+    check_history(world)
+
+
+def _a_select_that_no_replay_explains(world: World) -> None:
+    read = _some_read(world)
+    read.rows = [(row_id, f"{value}'s", version) for row_id, value, version in read.rows]
+    check_linearizable(world)
+
+
 def _a_cluster_without_rest(world: World) -> None:
     follower(world).is_paused = True
     world._rest()
@@ -290,6 +302,8 @@ PLANTED: dict[str, tuple[Callable[[World], None], str]] = {
         (_an_old_read, "stale"),
         (_a_read_of_what_nobody_wrote, "the log says"),
         (_a_read_that_no_order_explains, "linearizability"),
+        (_a_select_that_lacks_a_row, "selected"),
+        (_a_select_that_no_replay_explains, "places in the log"),
         (_a_cluster_without_rest, "no rest"),
     )
 }
