@@ -52,6 +52,15 @@ def configuration_problem(process: Process, committed: int) -> str | None:
     return None
 
 
+def membership_problem(process: Process, model: Model) -> str | None:
+    """A node goes by the membership of the log, also where a snapshot took the place of its entries. (An empty disk knows of none yet.)"""
+    log, index = process.core.log, process.core.commit_index
+    ours, theirs = log.membership_at(index), model.membership_at(index)
+    if ours != theirs and (ours.voters or log.base.index):
+        return f"configuration: at {index} it goes by {ours}, the log says {theirs}"
+    return None
+
+
 class Leading:
     """What a leader's log was when it was last looked at: it never overwrites or removes an entry of its own log (Raft figure 3)."""
 

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sim_bounds import FEW, MANY, bounds_problem, configuration_problem, decides
+from sim_bounds import FEW, MANY, bounds_problem, configuration_problem, decides, membership_problem
 from sim_model import Model
 
 from ddbd.raft.messages import (
@@ -103,6 +103,7 @@ class Checks:
             self._world.sometimes["a snapshot was installed"] += 1
             self._platters[process.node.id].read(process.store.log)
             process.node.is_rotten = False
+            self._report(process, membership_problem(process, self.model))
         elif line.startswith("QUARANTINED") and process.node.is_rotten:
             self._world.sometimes["a node whose state went astray was quarantined"] += 1
         elif line.startswith(("QUARANTINED", "ALARM")) or "cannot be read" in line or "is not what it should be" in line:
@@ -160,6 +161,7 @@ class Checks:
         if core.membership is not process.seen_membership:
             process.seen_membership = core.membership
             self._report(process, configuration_problem(process, len(self.committed)))
+            self._report(process, membership_problem(process, self.model))
         if process.events % MANY == 0:
             self._report(process, bounds_problem(process))
 
