@@ -7,10 +7,12 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import linear_history
+import nemesis_clock
 import nemesis_disk
 import pytest
 from nemesis_disk import LazyDisk
@@ -184,6 +186,35 @@ def test_a_full_disk_refuses_what_would_grow(disk: LazyDisk) -> None:
     with path.open("r+b", buffering=0) as file:
         assert file.write(b"z" * 4096) == 4096
     assert os.statvfs(disk.path).f_bavail == 0
+
+
+# The clocks.
+
+
+def test_the_wall_clock_of_a_process_jumps_and_its_monotonic_one_does_not(tmp_path: Path) -> None:
+    if (reason := nemesis_clock.unavailable()) is not None:
+        pytest.skip(reason)
+    clock = nemesis_clock.FakeClock(tmp_path / "clock")
+    told = "import time\nwhile input() != 'end': print(time.time(), time.monotonic(), flush=True)"
+    command = [sys.executable, "-S", "-c", told]
+    with subprocess.Popen(
+        command, env={**os.environ, **clock.environment()}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def off() -> tuple[float, float]:
+            """By so much both clocks differ from this process's."""
+            print("now", file=process.stdin, flush=True)
+            wall, monotonic = map(float, process.stdout.readline().split())  # type: ignore[union-attr]
+            return wall - time.time(), monotonic - time.monotonic()
+
+        assert abs(off()[0]) < 60
+        for offset in ("+864000", "-3600"):
+            clock.set(offset)
+            eventually(lambda: abs(off()[0] - float(offset)) < 60, f"a clock that is off by {offset} s")  # noqa: B023 - called at once
+            assert abs(off()[1]) < 60
+        print("end", file=process.stdin, flush=True)
 
 
 # The log's sink.
