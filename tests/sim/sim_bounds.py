@@ -52,11 +52,11 @@ def configuration_problem(process: Process, committed: int) -> str | None:
     return None
 
 
-def membership_problem(process: Process, model: Model) -> str | None:
-    """A node goes by the membership of the log, also where a snapshot took the place of its entries. (An empty disk knows of none yet.)"""
+def membership_problem(process: Process, model: Model, is_installed: bool = False) -> str | None:
+    """A node goes by the membership of the log. One with an empty disk knows of none until an entry or a snapshot tells it."""
     log, index = process.core.log, process.core.commit_index
     ours, theirs = log.membership_at(index), model.membership_at(index)
-    if ours != theirs and (ours.voters or log.base.index):
+    if ours != theirs and (ours.voters or is_installed):
         return f"configuration: at {index} it goes by {ours}, the log says {theirs}"
     return None
 

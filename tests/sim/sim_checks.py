@@ -103,7 +103,7 @@ class Checks:
             self._world.sometimes["a snapshot was installed"] += 1
             self._platters[process.node.id].read(process.store.log)
             process.node.is_rotten = False
-            self._report(process, membership_problem(process, self.model))
+            self._report(process, membership_problem(process, self.model, is_installed=True))
         elif line.startswith("QUARANTINED") and process.node.is_rotten:
             self._world.sometimes["a node whose state went astray was quarantined"] += 1
         elif line.startswith(("QUARANTINED", "ALARM")) or "cannot be read" in line or "is not what it should be" in line:

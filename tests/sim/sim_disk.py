@@ -46,6 +46,14 @@ class SimFile:
     def _write(self, offset: int, data: bytes) -> None:
         self.allocate(offset + len(data))
         self.data[offset : offset + len(data)] = data
+        if self.clean is not self.platter:
+            self._dirty(offset // SECTOR * SECTOR, -(-(offset + len(data)) // SECTOR) * SECTOR)
+
+    def _dirty(self, low: int, high: int) -> None:
+        """What is written again is written back, though its bytes are the same."""
+        for image in (self.clean, self.platter):
+            image.extend(bytes(max(0, len(self.data) - len(image))))
+        self.clean[low:high] = self.platter[low:high]
 
     def allocate(self, size: int) -> None:
         if len(self.data) < size:
@@ -62,8 +70,10 @@ class SimFile:
             if self._disk.forgets:
                 self.clean = bytearray(self.data)
             raise OSError(5, "Input/output error")
-        if self.clean is not self.platter:  # some earlier sync failed
+        if self.clean is not self.platter:  # some earlier sync failed, and its pages are taken for clean
             self._write_back(lambda: True)
+            self.clean = bytearray(self.data)
+            return
         self.platter = self.clean = bytearray(self.data)
 
     def _write_back(self, keep: Callable[[], bool]) -> None:
