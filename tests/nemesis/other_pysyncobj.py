@@ -4,7 +4,8 @@ An adapter is a program that takes these options, answers the calls of `nemesis_
 ends with 0 on SIGTERM. The network, the faults, the clients and the judge stay what they are.
 
 PySyncObj keeps its log in memory unless it is given a file, and its documentation reads from the local copy. Here reads go through the log
-(`--reads log`), so that a calm cluster is linearizable, or to the local copy (`--reads local`).
+(`--reads log`), so that a calm cluster is linearizable, or to the local copy (`--reads local`). No reply has a Ddb-Index: a read's
+place in the log is not known here.
 """
 
 from __future__ import annotations
@@ -130,7 +131,6 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
-        self.send_header("Ddb-Index", str(self.tables.count))
         self.end_headers()
         self.wfile.write(data)
 

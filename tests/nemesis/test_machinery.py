@@ -7,10 +7,12 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import linear_history
+import nemesis_clock
 import nemesis_disk
 import pytest
 from nemesis_disk import LazyDisk
@@ -186,6 +188,35 @@ def test_a_full_disk_refuses_what_would_grow(disk: LazyDisk) -> None:
     assert os.statvfs(disk.path).f_bavail == 0
 
 
+# The clocks.
+
+
+def test_the_wall_clock_of_a_process_jumps_and_its_monotonic_one_does_not(tmp_path: Path) -> None:
+    if (reason := nemesis_clock.unavailable()) is not None:
+        pytest.skip(reason)
+    clock = nemesis_clock.FakeClock(tmp_path / "clock")
+    told = "import time\nwhile input() != 'end': print(time.time(), time.monotonic(), flush=True)"
+    command = [sys.executable, "-S", "-c", told]
+    with subprocess.Popen(
+        command, env={**os.environ, **clock.environment()}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def off() -> tuple[float, float]:
+            """By so much both clocks differ from this process's."""
+            print("now", file=process.stdin, flush=True)
+            wall, monotonic = map(float, process.stdout.readline().split())  # type: ignore[union-attr]
+            return wall - time.time(), monotonic - time.monotonic()
+
+        assert abs(off()[0]) < 60
+        for offset in ("+864000", "-3600"):
+            clock.set(offset)
+            eventually(lambda: abs(off()[0] - float(offset)) < 60, f"a clock that is off by {offset} s")  # noqa: B023 - called at once
+            assert abs(off()[1]) < 60
+        print("end", file=process.stdin, flush=True)
+
+
 # The log's sink.
 
 
@@ -204,7 +235,7 @@ def test_who_writes_to_a_blocked_sink_waits_and_is_seen_to_wait(tmp_path: Path) 
 
 TAG = Operation(1, "tag", "insert", "tags", "t1", "t1", key="k1", called=1.0, returned=2.0, outcome=OK, version=10)
 NO_TAG = Operation(2, "tag", "insert", "tags", "t2", "t2", called=1.0, returned=2.0, outcome=NOT_DONE)
-SCAN = Operation(3, "tag", "scan", "tags", "", [["t1", "t1", 10]], called=3.0, returned=3.5, outcome=OK)
+SCAN = Operation(3, "tag", "scan", "tags", "", [["t1", "t1", 10]], called=3.0, returned=3.5, outcome=OK, index=11)
 OLD = Operation(4, "a", "insert", "registers", "r1", "old", called=3.0, returned=4.0, outcome=OK, version=11)
 NEW = Operation(5, "b", "update", "registers", "r1", "new", called=5.0, returned=6.0, outcome=OK, version=12)
 READ = Operation(6, "c", "read", "registers", "r1", "new", called=7.0, returned=8.0, outcome=OK, version=12)
@@ -265,7 +296,7 @@ def test_nodes_that_differ_are_found() -> None:
 
 def test_a_history_that_has_an_order_is_linearizable(tmp_path: Path) -> None:
     assert linearizable(GOOD, tmp_path) == []
-    assert len(linear_history.load(tmp_path / HISTORY)) == 4  # without the tags
+    assert len(linear_history.load(tmp_path / HISTORY)) == len(GOOD) - 1  # without what was not done
 
 
 @pytest.mark.parametrize(
@@ -279,3 +310,20 @@ def test_a_history_that_has_an_order_is_linearizable(tmp_path: Path) -> None:
 )
 def test_a_history_without_an_order_is_not_linearizable(operations: tuple[Operation, ...], tmp_path: Path) -> None:
     assert linearizable(operations, tmp_path)[0].startswith("linearizable: no: row registers/r1: no order explains the answers")
+
+
+@pytest.mark.parametrize(
+    ("operations", "words"),
+    [
+        (changed(SCAN, called=1.5, value=[]), "no row tags/t1 in #3"),  # the row was not acknowledged yet, and is at that place in the log
+        (changed(SCAN, index=9), "has version 10, which is after the index of its read"),
+        (changed(READ, index=11), "which is after the index of its read"),
+        (changed(SCAN, called=9.0, returned=9.5, index=11), "its place 11 is not after 12"),
+    ],
+)
+def test_what_only_the_places_in_the_log_tell_is_found(operations: tuple[Operation, ...], words: str, tmp_path: Path) -> None:
+    assert judge(operations, {}) == []
+    found = linearizable(operations, tmp_path)
+    assert found
+    assert all(finding.startswith("places in the log: ") for finding in found)
+    assert any(words in finding for finding in found), found

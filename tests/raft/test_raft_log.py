@@ -185,6 +185,17 @@ def test_a_snapshot_keeps_what_follows_it_where_it_matches(index: int, term: int
     assert (log.base.index, log.last_index, log.saved_index >= index) == (index, last_index, True)
 
 
+def test_a_snapshot_brings_its_membership_where_the_log_does_not_match() -> None:
+    """What the dropped entries said of it is no longer in force, be it from before the snapshot or behind it."""
+    for term, expected in ((2, Membership.of("14")), (1, Membership.of("13"))):
+        log = Kept(entry(1), change(2, "1", "2"), entry(3), change(4, "1", "3")).log
+        log.install(SnapshotMeta(3, term, 0, Membership.of("14")), 0)
+        assert log.membership == expected
+    ahead = Kept(change(1, "1", "2")).log
+    ahead.install(SnapshotMeta(9, 2, 0, Membership.of("14")), 1)
+    assert ahead.membership == Membership.of("14")
+
+
 def test_a_snapshot_vouches_for_entries_that_were_not_saved_yet() -> None:
     """They are in the tables, which are on the disk; only what follows is still to be saved."""
     kept = Kept(entry(1))

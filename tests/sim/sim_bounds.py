@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ddbd.raft.quorum import is_quorum
-from ddbd.raft.types import Membership
+from ddbd.raft.types import Membership, NodeId
 from ddbd.storage.memory_tables import Image
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ READS_LEFT_MAX = 200  # the node's own, which ask how old its tables are; they g
 BATCH_MAX = 100  # entries of one save, in runs as small as these
 
 
+def decides(membership: Membership, some: Collection[NodeId]) -> bool:
+    """More than half of the voters, and while the membership changes of those before, too. Counted here: the product may count wrong."""
+    return all(2 * len({*voters} & {*some}) > len(voters) for voters in (membership.voters, membership.outgoing) if voters)
+
+
 @cache
 def quorums_meet(before: Membership, after: Membership) -> bool:
     """Whether each quorum of the one shares a node with each quorum of the other. Of two sets that share none, one is within the rest."""
@@ -30,7 +35,7 @@ def quorums_meet(before: Membership, after: Membership) -> bool:
     for number in range(1 << len(ids)):
         some = [node_id for place, node_id in enumerate(ids) if number >> place & 1]
         rest = [node_id for node_id in ids if node_id not in some]
-        if is_quorum(before, some) and is_quorum(after, rest):
+        if decides(before, some) and decides(after, rest):
             return False
     return True
 
@@ -44,6 +49,15 @@ def configuration_problem(process: Process, committed: int) -> str | None:
     for (_, before), (index, after) in pairwise(memberships):
         if before.voters and not quorums_meet(before, after):
             return f"configuration: entry {index} leads from {before} to {after}, and their quorums need not meet"
+    return None
+
+
+def membership_problem(process: Process, model: Model, is_installed: bool = False) -> str | None:
+    """A node goes by the membership of the log. One with an empty disk knows of none until an entry or a snapshot tells it."""
+    log, index = process.core.log, process.core.commit_index
+    ours, theirs = log.membership_at(index), model.membership_at(index)
+    if ours != theirs and (ours.voters or is_installed):
+        return f"configuration: at {index} it goes by {ours}, the log says {theirs}"
     return None
 
 

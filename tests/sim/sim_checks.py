@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sim_bounds import FEW, MANY, bounds_problem, configuration_problem
+from sim_bounds import FEW, MANY, bounds_problem, configuration_problem, decides, membership_problem
 from sim_model import Model
 
 from ddbd.raft.messages import (
@@ -25,7 +25,6 @@ from ddbd.raft.messages import (
     TimeoutNow,
     VoteResponse,
 )
-from ddbd.raft.quorum import is_quorum
 from ddbd.raft.types import Entry, HardState, NodeId
 
 if TYPE_CHECKING:
@@ -104,6 +103,7 @@ class Checks:
             self._world.sometimes["a snapshot was installed"] += 1
             self._platters[process.node.id].read(process.store.log)
             process.node.is_rotten = False
+            self._report(process, membership_problem(process, self.model, is_installed=True))
         elif line.startswith("QUARANTINED") and process.node.is_rotten:
             self._world.sometimes["a node whose state went astray was quarantined"] += 1
         elif line.startswith(("QUARANTINED", "ALARM")) or "cannot be read" in line or "is not what it should be" in line:
@@ -161,6 +161,7 @@ class Checks:
         if core.membership is not process.seen_membership:
             process.seen_membership = core.membership
             self._report(process, configuration_problem(process, len(self.committed)))
+            self._report(process, membership_problem(process, self.model))
         if process.events % MANY == 0:
             self._report(process, bounds_problem(process))
 
@@ -218,7 +219,7 @@ class Checks:
         if self._any_wiped:
             return
         having = [node_id for node_id, platter in self._platters.items() if platter.holds(entry.index, entry.term)]
-        if not is_quorum(process.core.membership, having):
+        if not decides(process.core.membership, having):
             self._violate(process, f"entry {entry.index} of term {entry.term} is committed and on the disks of {having} only")
 
     # State.

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from ddbd.commands import Answer, AnyCommand, Column, CreateTable, Delete, InitDatabase, Insert, Update
 from ddbd.errors import DdbError, Refused, Unavailable
+from ddbd.storage import Query
 
 if TYPE_CHECKING:
     from sim_node import Process
@@ -35,6 +36,7 @@ class Operation:
         self.called = self.returned = 0.0
         self.applied_index = 0  # of a read
         self.row: Any = None
+        self.rows: list[Any] = []  # of the whole table, in the same moment
 
 
 class Client:
@@ -114,6 +116,7 @@ class Client:
         if attempt == self._attempt:
             tables = process.replica.tables
             operation.row = tables.row(None, "t", operation.row_id)
+            operation.rows = [row for piece in tables.scan(Query(None, "t")) for row in piece]
             operation.applied_index = tables.applied_index
             self.world.saw(operation.applied_index)
             self._finish(operation)
@@ -217,4 +220,7 @@ def _check_read(world: World, operation: Operation) -> str | None:
     expected = None if row is None else (operation.row_id, row[1], row[0])
     if operation.row != expected:
         return f"read {operation.row} at {operation.applied_index}, the log says {expected}"
+    rows = world.checks.model.rows_at(operation.applied_index)
+    if operation.rows != rows:
+        return f"selected {operation.rows} at {operation.applied_index}, the log says {rows}"
     return None

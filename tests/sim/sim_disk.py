@@ -34,9 +34,11 @@ class SimFile:
     def write(self, offset: int, data: bytes) -> None:
         if self._disk.fails_next_write:
             self._disk.fails_next_write = False
+            self._disk.sometimes["a write found no space on the disk"] += 1
             raise OSError(28, "No space left on device")
         if self._disk.cut_now():
             half = self._disk.dice.randrange(len(data) + 1)
+            self._disk.sometimes["a power cut tore what was not synced"] += 0 < half < len(data)
             self._write(offset, data[:half])
             raise PowerCut
         self._write(offset, data)
@@ -44,6 +46,14 @@ class SimFile:
     def _write(self, offset: int, data: bytes) -> None:
         self.allocate(offset + len(data))
         self.data[offset : offset + len(data)] = data
+        if self.clean is not self.platter:
+            self._dirty(offset // SECTOR * SECTOR, -(-(offset + len(data)) // SECTOR) * SECTOR)
+
+    def _dirty(self, low: int, high: int) -> None:
+        """What is written again is written back, though its bytes are the same."""
+        for image in (self.clean, self.platter):
+            image.extend(bytes(max(0, len(self.data) - len(image))))
+        self.clean[low:high] = self.platter[low:high]
 
     def allocate(self, size: int) -> None:
         if len(self.data) < size:
@@ -60,8 +70,10 @@ class SimFile:
             if self._disk.forgets:
                 self.clean = bytearray(self.data)
             raise OSError(5, "Input/output error")
-        if self.clean is not self.platter:  # some earlier sync failed
+        if self.clean is not self.platter:  # some earlier sync failed, and its pages are taken for clean
             self._write_back(lambda: True)
+            self.clean = bytearray(self.data)
+            return
         self.platter = self.clean = bytearray(self.data)
 
     def _write_back(self, keep: Callable[[], bool]) -> None:
@@ -69,10 +81,12 @@ class SimFile:
         platter = bytearray(self.platter)
         platter.extend(bytes(len(self.data) - len(platter)))
         clean = self.clean + bytes(len(self.data) - len(self.clean))
+        kept: Counter[bool] = Counter()
         for start in range(0, len(self.data), SECTOR):
             piece = slice(start, start + SECTOR)
-            if self.data[piece] != clean[piece] and keep():
+            if self.data[piece] != clean[piece] and _counted(kept, keep()):
                 platter[piece] = self.data[piece]
+        self._disk.sometimes["a power cut tore what was not synced"] += len(kept) > 1
         self.platter = platter
         if self.platter != self.data and not self._disk.forgets:
             self.clean = self.platter
@@ -101,7 +115,7 @@ class SimDisk:
         self.fails_next_sync = False
         self.fails_next_write = False
         self.steps_left: int | None = None  # until the power goes
-        self._sometimes = sometimes
+        self.sometimes = sometimes
         self._names: dict[str, SimFile] = {}
         self._durable: dict[str, SimFile] = {}
         self._journal: list[tuple[str, str, SimFile | None]] = []  # changes of names that no sync_dir followed
@@ -154,13 +168,18 @@ class SimDisk:
         for name in sorted(self._names):
             file = self._names[name]
             if file.data != file.platter:
-                self._sometimes["a power cut met unsynced data"] += 1
+                self.sometimes["a power cut met unsynced data"] += 1
             file.lose_power(lambda: self.dice.random() < share)
         self.restarted()
 
     def restarted(self) -> None:
         self.fails_next_sync = self.fails_next_write = False
         self.steps_left = None
+
+
+def _counted(kept: Counter[bool], keeps: bool) -> bool:
+    kept[keeps] += 1
+    return keeps
 
 
 def flip(data: bytes | bytearray, dice: random.Random) -> bytes:

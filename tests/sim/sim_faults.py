@@ -128,6 +128,7 @@ class Faults:
     def _resume(self, process: Process) -> None:
         if process.is_paused:
             self._world.note(f"n{process.node.id}: goes on")
+            self._world.sometimes["a process was paused and went on"] += 1
             process.resume()
 
     def _drain(self) -> None:

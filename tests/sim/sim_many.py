@@ -14,6 +14,51 @@ from multiprocessing import get_context
 from sim_world import Violated, play
 
 CHUNK = 20
+SEEDS_FOR_ALL = 200  # so many reach everything that `SOMETIMES` names
+
+# What some run must come to. Where one of these is never reached, the simulator has gone blind there.
+SOMETIMES = (
+    "a client got NoLeader",
+    "a client got NotReady",
+    "a client got OutcomeUnknown",
+    "a clock leapt",
+    "a clock ran at a wild rate",
+    "a disk was wiped",
+    "a failed fsync stopped a node",
+    "a flipped bit was found",
+    "a history was judged",
+    "a joint membership",
+    "a leader knew less than was committed",
+    "a link was clogged",
+    "a membership change of one node",
+    "a membership change of several nodes",
+    "a message was doubled",
+    "a message was lost",
+    "a new life was promoted",
+    "a node registered again",
+    "a node stopped in good order",
+    "a node whose state went astray was quarantined",
+    "a node without its disk was demoted",
+    "a peer learned that a process is gone",
+    "a power cut met unsynced data",
+    "a power cut tore what was not synced",
+    "a pre-vote was refused",
+    "a process was paused and went on",
+    "a repeated proposal was refused",
+    "a snapshot was damaged on its way",
+    "a snapshot was installed",
+    "a snapshot's transfer failed",
+    "a stored answer was given again",
+    "a vote was refused",
+    "a write found no space on the disk",
+    "a write was held until there was a leader",
+    "a write was refused because a disk was full",
+    "a write with a key was repeated",
+    "an uncommitted tail was replaced",
+    "each node saw another majority",
+    "leadership was handed over",
+    "the log was compacted",
+)
 
 
 @dataclass
@@ -34,6 +79,11 @@ class Tally:
         self.messages += other.messages
         self.sometimes.update(other.sometimes)
         self.failures += other.failures
+
+    @property
+    def never(self) -> list[str]:
+        """Of `SOMETIMES`, once there were enough seeds to ask for all of it."""
+        return [] if self.seeds < SEEDS_FOR_ALL else [name for name in SOMETIMES if not self.sometimes[name]]
 
     @property
     def speed_up(self) -> float:

@@ -30,6 +30,7 @@ class Model:
         self.outcomes: dict[str, list[Outcome]] = {}  # by the tag of the operation
         self.membership = founders
         self.membership_index = 0
+        self._memberships = [(0, founders)]  # each from its entry on, joint ones too
         self._sometimes = sometimes
         self._rows: dict[str, Row] = {}
         self._history: dict[str, list[tuple[int, Row | None]]] = {}
@@ -40,6 +41,10 @@ class Model:
         history = self._history.get(row_id, [])
         place = bisect_right(history, index, key=lambda change: change[0])
         return history[place - 1][1] if place else None
+
+    def rows_at(self, index: int) -> list[tuple[str, str, int]]:
+        found = ((row_id, self.row_at(row_id, index)) for row_id in sorted(self._history))
+        return [(row_id, row[1], row[0]) for row_id, row in found if row is not None]
 
     def apply(self, entry: Entry) -> str | None:
         """Returns what is wrong."""
@@ -68,7 +73,11 @@ class Model:
             self._keys[proposal.key] = entry.index
         return self._check(proposal.command, entry.index, answer)
 
+    def membership_at(self, index: int) -> Membership:
+        return self._memberships[bisect_right(self._memberships, index, key=lambda change: change[0]) - 1][1]
+
     def _note_membership(self, membership: Membership, index: int) -> None:
+        self._memberships.append((index, membership))
         if membership.is_joint:
             self._sometimes["a joint membership"] += 1
         else:

@@ -51,17 +51,22 @@ class Network:
     def transmit(self, message: Message) -> None:
         options, dice = self._world.options, self._dice
         self.sent += 1
-        if not self.passes(message.sender, message.to) or (not self.is_healed and dice.random() < options.loss):
+        if not self.passes(message.sender, message.to):
+            return
+        if not self.is_healed and dice.random() < options.loss:
+            self._world.sometimes["a message was lost"] += 1
             return
         if self.sent % 16 == 0:
             self._check_wire(message)
         self._carry(message, self.latency())
         if not self.is_healed and dice.random() < options.duplication:
+            self._world.sometimes["a message was doubled"] += 1
             self._carry(message, self.latency() + dice.random() * dice.choice([0.01, 0.3, 2.0]))
 
     def _carry(self, message: Message, delay: float) -> None:
         if self._clogged and not self.is_healed:
             until = self._clogged.get((message.sender, message.to), 0.0)
+            self._world.sometimes["a link was clogged"] += until - self._world.timers.now > delay
             delay = max(delay, until - self._world.timers.now)
         if self._world.options.in_order:
             link = (message.sender, message.to)

@@ -43,6 +43,12 @@ class WatchedLog(DiskLog):
             done.addCallback(lambda _: self._note_behind(known))
         return done
 
+    def compact(self, index: int) -> int:
+        before = self.base.index
+        base = super().compact(index)
+        self.process.node.world.sometimes["the log was compacted"] += base > before
+        return base
+
     def _note_behind(self, known: int) -> None:
         self.behind = known
 

@@ -96,7 +96,7 @@ def draw(seed: int) -> Options:
         slow_share=dice.choice([0.0, 0.0, 0.3, 1.0]),
         slow_seconds=dice.choice([0.005, 0.05, 0.3]),
         fsync_fails_every=few * maybe(0.2, 1, 5),
-        forgets=False,
+        forgets=random.Random(f"forgets {seed}").random() < 0.5,
         flip_every=few * maybe(0.2, 1, 5),
         rot_every=few * maybe(0.2, 1, 5),
         full_every=few * maybe(0.2, 1, 5),

@@ -1,4 +1,5 @@
-"""`python tests/sim/soak.py --minutes 60`: plays fresh seeds for so long, on all cores. Exit status 1 when one fails.
+"""`python tests/sim/soak.py --minutes 60`: plays fresh seeds for so long, on all cores. Exit status 1 when one fails, or
+when all together never come to something interesting.
 
 Each failure is written to the folder `sim-failures` under the name of its seed; `tox -e sim -- --seed N` plays it again.
 """
@@ -30,7 +31,9 @@ def main() -> int:
     print()
     for name, times in sorted(total.sometimes.items()):
         print(f"{times:10,} {name}")
-    return 1 if total.failures else 0
+    for name in total.never:
+        print(f"NEVER: {name}")
+    return 1 if total.failures or total.never else 0
 
 
 def _keep(failure: str) -> None:

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from sim_bounds import FEW, bounds_problem, rest_problem
 from sim_clients import Operation, check_history
 from sim_history import check_linearizable
 from sim_node import Process
-from sim_options import draw
+from sim_quiet import follower, leader, quiet
 from sim_world import Violated, World
 
 from ddbd.commands import Answer, Insert
 from ddbd.raft.messages import AppendEntries, AppendResponse, Heartbeat, RequestVote, VoteResponse
 from ddbd.raft.types import Entry, EntryKind, HardState, Membership
-
-CALM = {
-    name: 0.0
-    for name, value in draw(0)._asdict().items()
-    if name.endswith("_every") or name in ("loss", "duplication", "slow_share", "skew", "jitter")
-    if isinstance(value, float)
-}
-
-
-def quiet(clients: int = 3, seconds: float = 4.0, **more: Any) -> World:
-    options = draw(7)._replace(**CALM, nodes=3, clients=clients, keys=2, preferred=0, delay=0.002, tail_entries=200, append_messages=256)
-    world = World(7, options._replace(**more))
-    world.run_quietly(seconds)
-    assert world.problem is None, world.problem
-    return world
-
-
-def leader(world: World) -> Process:
-    found = world.leader()
-    assert found is not None
-    return found
-
-
-def follower(world: World) -> Process:
-    return next(node.process for node in world.nodes.values() if node.process is not None and not node.process.core.is_leader)
 
 
 def _another_leader(world: World) -> None:
@@ -181,6 +155,12 @@ def _a_change_in_one_step(world: World) -> None:
     look(world, process)
 
 
+def _another_membership(world: World) -> None:
+    process = follower(world)
+    process.core.log.memberships[0] = (0, Membership.of("12"))
+    look(world, process)
+
+
 def _another_state(world: World) -> None:
     process = follower(world)
     process.store.tables.rot()
@@ -250,6 +230,16 @@ def _a_read_that_no_order_explains(world: World) -> None:
     check_linearizable(world)
 
 
+def _a_select_that_lacks_a_row(world: World) -> None:
+    _some_read(world).rows.pop()
+    check_history(world)
+
+
+def _a_select_that_no_replay_explains(world: World) -> None:
+    _some_read(world).rows.pop()
+    check_linearizable(world)
+
+
 def _a_cluster_without_rest(world: World) -> None:
     follower(world).is_paused = True
     world._rest()
@@ -280,6 +270,7 @@ PLANTED: dict[str, tuple[Callable[[World], None], str]] = {
         (_a_heartbeat_of_a_term_that_is_not_saved, "Heartbeat"),
         (_two_changes_at_once, "are all uncommitted"),
         (_a_change_in_one_step, "their quorums need not meet"),
+        (_another_membership, "it goes by"),
         (_another_state, "is not that of the others"),
         (_a_state_that_is_accused, "QUARANTINED"),
         (_a_write_applied_twice, "exactly once"),
@@ -290,6 +281,8 @@ PLANTED: dict[str, tuple[Callable[[World], None], str]] = {
         (_an_old_read, "stale"),
         (_a_read_of_what_nobody_wrote, "the log says"),
         (_a_read_that_no_order_explains, "linearizability"),
+        (_a_select_that_lacks_a_row, "selected"),
+        (_a_select_that_no_replay_explains, "places in the log"),
         (_a_cluster_without_rest, "no rest"),
     )
 }

@@ -91,6 +91,20 @@ def test_replacing_entries_of_earlier_segments_survives_a_restart_and_compaction
     assert log.compact(190) > 100
 
 
+@pytest.mark.parametrize("first", range(8, 32))
+def test_where_a_compacted_log_begins_it_has_the_term_of_the_entry_that_stood_there_last(world: World, first: int) -> None:
+    """Wherever entries are replaced, also right where a segment begins: its header tells what was there before."""
+    for low in range(1, 41, 3):
+        fired(world.log.save(None, entries(low, low + 3, 1, b"y" * 100)))
+    for low in range(first, first + 30, 3):
+        fired(world.log.save(None, entries(low, low + 3, 2, b"y" * 100)))
+    for index in range(first - 1, first + 29):
+        world.log.compact(index)
+        base = world.reopen().base
+        assert base.index <= index
+        assert base.term == (1 if base.index < first else 2) * (base.index > 0)
+
+
 def test_read_gives_at_least_one_entry_and_stops_at_the_bytes(world: World) -> None:
     fired(world.log.save(None, [entry(index, data=b"a" * 100) for index in range(1, 30)]))
     assert [e.index for e in world.log.read(3, 20, 0)] == [3]

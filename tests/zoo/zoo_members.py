@@ -9,6 +9,7 @@ from zoo_plant import edited, replaced, together
 from zoo_votes import PARTED
 
 from ddbd.raft import leader
+from ddbd.raft import log as raft_log
 from ddbd.replica import compaction, driver, reads, seeding
 from ddbd.storage import memory
 
@@ -65,6 +66,14 @@ SNAPSHOTS = (
         ),
         ("already applied", "before the log's base", "applied went back"),
         in_simulator(**SHORT_LOG, preferred=0, crash_every=0.8, snapshot_seconds=0.8),
+    ),
+    Bug(
+        "snapshot's membership",
+        "a node that installs a snapshot goes on by the membership that it knew before",
+        "a corner of the design",
+        edited(raft_log.RaftLog, "install", ("    self.memberships = [(base.index, base.membership)]", "    pass")),
+        ("it goes by",),
+        in_simulator(**SHORT_LOG, wipe_every=1.5, crash_every=1.0),
     ),
 )
 

@@ -133,6 +133,14 @@ DISK = (
         in_simulator(**{**CRASHING, "fsync_fails_every": 0.3}, forgets=True, power_share=1.0),
     ),
     Bug(
+        "cached log",
+        "a node that starts builds on a log that it read from the page cache, without writing it again",
+        "Can Applications Recover from fsync Failures? (ATC 2020)",
+        edited(log.DiskLog, "_repair", ("        file.write(at, file.read(at, min(_REWRITE_BYTES, tail.offset - at)))", "        pass")),
+        ("its disk forgot", "does not start"),
+        in_simulator(**{**CRASHING, "fsync_fails_every": 0.5}, forgets=True, power_share=1.0),
+    ),
+    Bug(
         "23",
         "a damaged record in the middle of the log is taken for its torn end",
         "LogCabin, ZooKeeper (FAST 2018)",
