@@ -132,7 +132,8 @@ def test_the_longest_names_fit_the_smallest_screen(cluster: LocalCluster, tabs: 
             assert beyond == [], view
             pulse, theme = page.locator("#pulse").bounding_box(), page.locator("#theme").bounding_box()
             text = page.evaluate("document.getElementById('pulse-text').getBoundingClientRect().right")
-            assert pulse["x"] + pulse["width"] <= theme["x"] and text <= theme["x"]
+            assert pulse["x"] + pulse["width"] <= theme["x"], view
+            assert text <= theme["x"], view
             assert page.evaluate("document.querySelector('dialog[open] .dialog-body')?.clientHeight ?? 640") > 150, view
 
 
