@@ -104,6 +104,21 @@ def test_the_timeline_has_the_newest_first_and_details_on_demand(tabs: Tabs, pla
         assert events.nth(1).locator("details").get_attribute("open") is not None, "it stays open when another comes"
 
 
+def test_the_keyboard_passes_a_long_timeline_in_one_step(tabs: Tabs, played: PlayedNode) -> None:
+    for number in range(60):
+        played.happen("peer_lost", f"node 3 stopped answering, time {number}")
+    with tabs.open(played.url) as page:
+        page.get_by_text("time 59").wait_for()
+        page.get_by_role("button", name="Copy status as curl").focus()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Skip to the nodes")).to_be_focused()
+        tabs.shoot(page, "skip-timeline")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Nodes")).to_be_focused()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('.events') === null")
+
+
 def test_a_chart_has_a_cursor_for_mouse_and_keys_and_the_same_numbers_as_a_table(tabs: Tabs, played: PlayedNode) -> None:
     with tabs.open(played.url + "#/charts?range=1m") as page:
         plot = page.locator("[data-chart='rates']")
