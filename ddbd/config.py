@@ -187,6 +187,9 @@ def load_config(path: Path) -> Config:
 
 def _sentence(error: Exception) -> str:
     """msgspec says `... - at `$.nodes[0].id``; turned so that the key comes first."""
+    if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
+        how = "it ends too early" if "truncated" in str(error) else str(error).removeprefix("JSON is malformed: ")
+        return f"is no JSON: {how}"
     what, _, where = str(error).partition(" - at ")
     where = where.strip("`").removeprefix("$.")
     return f"{where}: {what}" if where else what

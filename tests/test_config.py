@@ -142,8 +142,9 @@ def test_a_node_that_binds_loopback_behind_a_public_name_does_not(tmp_path: Path
 TOO_LONG = "a" * 64
 
 MISTAKES: list[tuple[Any, str]] = [
-    (b"", "Input"),
-    (b'{"nodes": [', "Input"),
+    (b"", "is no JSON: it ends too early"),
+    (b'{"nodes": [', "is no JSON: it ends too early"),
+    (b'{"nodes": [],}', "is no JSON: "),
     (b'{"nodes": [{"id": "\xff", "address": "localhost:8080"}]}', "is no text in UTF-8"),
     (b"[" * 100_000, "Expected `object`"),
     ([], "Expected `object`"),

@@ -5,7 +5,7 @@ The first three ask every node at once and wait 2 s for those that are silent, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,17 +89,23 @@ def nodes(frame: Frame) -> None:
 
 def show_nodes(frame: Frame) -> None:
     reports = frame.survey()
-    frame.show(map(_node_row, reports), null="-")
+    ids = _ids(reports)
+    frame.show((_node_row(report, ids) for report in reports), null="-")
     if not any(report.answers for report in reports):
         raise CliError("no node answers; start them, or name others with --nodes or --config", UNAVAILABLE)
 
 
-def _node_row(report: NodeReport) -> dict[str, Any]:
+def _ids(reports: Sequence[NodeReport]) -> dict[str, str]:
+    """By address, as the nodes that answer have them: one that does not answer has its name all the same."""
+    return {node["address"]: node["id"] for report in reports for node in (report.status or {}).get("nodes", ())}
+
+
+def _node_row(report: NodeReport, ids: Mapping[str, str]) -> dict[str, Any]:
     found = report.status or {}
     node = found.get("node", {})
     lag = next((other["lag_entries"] for other in found.get("nodes", ()) if other["id"] == node.get("id")), None)
     return {
-        "node": node.get("id"),
+        "node": node.get("id", ids.get(report.address)),
         "address": report.address,
         "role": node.get("role", "unreachable"),
         "ready": report.ready,
@@ -124,7 +130,8 @@ def health(frame: Frame, strict: bool) -> None:
 
 def show_health(frame: Frame, strict: bool) -> None:
     reports = frame.survey()
-    frame.show(map(_health_row, reports), null="-")
+    ids = _ids(reports)
+    frame.show((_health_row(report, ids) for report in reports), null="-")
     well = [report for report in reports if report.ready and (report.status or {}).get("healthy")]
     ready = [report for report in reports if report.ready]
     verdict = f"{len(well)} of {len(reports)} nodes are well"
@@ -135,7 +142,7 @@ def show_health(frame: Frame, strict: bool) -> None:
     frame.tell(verdict)
 
 
-def _health_row(report: NodeReport) -> dict[str, Any]:
+def _health_row(report: NodeReport, ids: Mapping[str, str]) -> dict[str, Any]:
     found = report.status or {}
     if not report.answers:
         word = "unreachable"
@@ -144,7 +151,7 @@ def _health_row(report: NodeReport) -> dict[str, Any]:
     else:
         word = "well" if found.get("healthy") else "unhealthy"
     return {
-        "node": found.get("node", {}).get("id"),
+        "node": found.get("node", {}).get("id", ids.get(report.address)),
         "address": report.address,
         "health": word,
         "ms": round(report.seconds * 1000, 1),

@@ -133,7 +133,8 @@ def _nobody_reads() -> NoReturn:
 
 def _say(error: BaseException) -> int:
     if isinstance(error, click.UsageError):
-        click.echo(f"ddb: {errors.usage_sentence(error)}", err=True)
+        is_help = isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ()))  # `ddb` alone; click 8.2 has the help in it
+        click.echo(error.format_message() if is_help else f"ddb: {errors.usage_sentence(error)}", err=True)
         return errors.USAGE
     if isinstance(error, click.ClickException):
         click.echo(f"ddb: {error.format_message()}", err=True)

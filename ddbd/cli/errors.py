@@ -63,6 +63,7 @@ _NEXT_STEPS: tuple[tuple[type[DdbError], str], ...] = (
     (TableNotFound, "see ddb tables"),
     (VersionMismatch, "read it again: ddb get"),
 )
+_IN_WORDS_OF_HTTP = (NoDatabase, TableNotFound)  # behind a semicolon a node says which call helps; here it is another command
 
 
 def exit_status(error: Exception) -> int:
@@ -75,6 +76,8 @@ def sentence(error: Exception) -> str:
     """Without a line's end or another control character in it, whatever an answer held."""
     detail = error.detail if isinstance(error, DdbError) else str(error)
     hint = next((step for kind, step in _NEXT_STEPS if isinstance(error, kind)), None) if isinstance(error, ClientError) else None
+    if isinstance(error, _IN_WORDS_OF_HTTP):
+        detail = detail.partition(";")[0]
     text = detail if hint is None else f"{detail}; {hint}"
     return cell(" ".join(text.split()))
 

@@ -36,7 +36,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 @command("export")
 @click.argument("table")
 @click.argument("file", type=click.Path(allow_dash=True, path_type=str), default="-")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="[default: by the end of the file's name; ndjson for -]")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="[default: by the end of the file's name, else -o; ndjson for -]")
 @click.option("--columns", metavar="NAME,…", help="These columns only, in this order.")
 @click.option("--versions", is_flag=True, help="With the column _version; such a file is not for import.")
 @click.option("--local", is_flag=True, help="A node's own copy, also without a leader; it may be older.")
@@ -50,7 +50,9 @@ def export(frame: Frame, table: str, file: str, **options: Any) -> None:
     CSV with a header, lines of JSON (ndjson), or a JSON array. Types survive in the last two; CSV does not tell the text 1 from the
     number 1.
     """
-    form = options["form"] or ("ndjson" if file == "-" else SUFFIXES.get(Path(file).suffix.lower()))
+    named = None if file == "-" else SUFFIXES.get(Path(file).suffix.lower())
+    asked = frame.asked_form if frame.asked_form in FORMATS else None
+    form = options["form"] or named or asked or ("ndjson" if file == "-" else None)
     if form is None:
         raise CliError(f"{file}: its name does not tell the format; say --format {', --format '.join(FORMATS)}", 2)
     sought = wanted(table, None, options["db"], options["columns"], options["versions"], options["local"])

@@ -109,6 +109,11 @@ class Frame:
         return self._settings.curl
 
     @property
+    def asked_form(self) -> str | None:
+        """What -o says; None where nothing was said."""
+        return self._settings.output
+
+    @property
     def policy(self) -> Policy:
         from ddbd.client import Policy
 

@@ -1,7 +1,8 @@
 """Rows for people and for programs. Every form is written row by row, so that a long table needs no memory; a table on a terminal is
 drawn in blocks, each with columns of its own width.
 
-    table    columns in line; control characters are shown, never sent to the terminal
+    table    columns in line; control characters are shown, never sent to the terminal. Where a terminal has no room for so many columns: a
+             line a field, and an empty line behind each row
     (none)   where the output is no terminal: a head, then a line a row with tabs between; a tab, a line's end or a backslash in a value is
              written \\t, \\n, \\r or \\\\, and null is \\N, so that `cut`, `sort` and `awk` see one row a line and one field a tab
     json     an array
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 
 FORMATS = ("table", "json", "ndjson", "csv")
 BLOCK_ROWS = 200  # of a table on a terminal
+COLUMN_CHARS_MIN = 6  # of a table on a terminal, with the space behind it; below that nothing can be read
 
 Row = Mapping[str, Any]
 
@@ -94,6 +96,13 @@ class Output:
             if not block:
                 break
 
+    def _records(self, names: Sequence[str], rows: Sequence[Row]) -> None:
+        if not rows:
+            self.line("  ".join(names))
+        for row in rows:
+            self._fields({name: self._null if row.get(name) is None else row[name] for name in names})
+            self.out.write("\n")
+
     def _draw(self, names: Sequence[str], rows: Sequence[Row]) -> None:
         from rich.console import Console
         from rich.table import Table
@@ -102,6 +111,9 @@ class Output:
         wide = not self.out.isatty()
         drawn = io.StringIO()
         console = Console(file=drawn if wide else self.out, highlight=False)
+        if not wide and len(names) * COLUMN_CHARS_MIN > console.width and _natural_chars(names, rows) > console.width:
+            self._records(names, rows)
+            return
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for name in names:
             numbers = bool(rows) and all(isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool) for row in rows)
@@ -109,10 +121,14 @@ class Output:
         for row in rows:
             table.add_row(*(Text(self._null, "dim") if row.get(name) is None else Text(cell(row.get(name))) for name in names))
         if wide:
-            console.width = max(80, sum(max(len(cell(row.get(name))) * 2 for row in [*rows, {name: name}]) + 2 for name in names))
+            console.width = max(80, 2 * _natural_chars(names, rows))  # some letters take two places
         console.print(table, soft_wrap=wide, crop=False)
         if wide:
             self.out.write("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))
+
+
+def _natural_chars(names: Sequence[str], rows: Sequence[Row]) -> int:
+    return sum(max(len(cell(row.get(name))) for row in [*rows, {name: name}]) + 2 for name in names)
 
 
 def _picked(row: Row, columns: Sequence[str] | None) -> Row:

@@ -35,7 +35,7 @@ DOT_COMMANDS = {
     ".timing on|off": "say how long each line took",
     ".curl on|off": "show each request as a curl line",
     ".read FILE": "run the lines of a file",
-    ".quit": "leave; so does Ctrl-D",
+    ".quit": "leave; so do Ctrl-D, exit and quit",
 }
 
 
@@ -119,6 +119,8 @@ class Session:
         if not line or line.startswith(("#", "--")):
             return
         begun = time.monotonic()
+        if line.removesuffix(";").strip().lower() in ("exit", "quit"):
+            raise Quit  # as every other shell has it
         if line.startswith("."):
             self._dot(line)
             return

@@ -97,11 +97,22 @@ def _identity(seen: Seen) -> None:
     identity = seen.identity = seen.tried(place, lambda: load_identity(seen.path))
     if identity is None:
         if not seen.is_damaged:
-            seen.say(NOTE, place, "not there: no node was ever started on this directory")
+            _say_no_node(seen, place)
         return
     life = f", life {identity.life}" if identity.life else ""
     formed = "" if identity.formed else "; its cluster has not formed yet"
     seen.say(OK, place, f"node {identity.node_id} of cluster {identity.cluster_id}{life}{formed}")
+
+
+def _say_no_node(seen: Seen, place: str) -> None:
+    """A folder of something else is no node that is well: a check by a timer must fail there, or it checks nothing for years."""
+    beneath = sorted(str(found.parent) for found in seen.path.glob("*/identity.json"))
+    if beneath:
+        seen.say(BAD, place, f"not there: this is no node's directory; there are nodes' beneath it: {', '.join(beneath[:3])}")
+    elif any(one.name not in ("lock", "lost+found") for one in seen.path.iterdir()):
+        seen.say(BAD, place, "not there, and the directory is not empty: this is no node's directory")
+    else:
+        seen.say(NOTE, place, "not there: no node was ever started on this directory")
 
 
 def _log(seen: Seen) -> None:

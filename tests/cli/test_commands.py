@@ -83,6 +83,18 @@ def test_a_slip_of_the_pen_is_told_in_one_line(ddb: Any, words: list[str], told:
     assert done.err.count("\n") == 1
 
 
+def test_the_name_alone_prints_the_help_line_by_line(ddb: Any) -> None:
+    done = ddb()
+    assert done.out + done.err == ddb("-h").out
+
+
+def test_what_a_node_says_in_words_of_http_is_said_in_those_of_the_command_line(ddb: Any, cluster: Cluster) -> None:
+    assert ddb("select", "nowhere").err.rstrip().endswith("in database school; see ddb tables")
+    ddb("drop-database", "school", "--yes")
+    told = "ddb: there is no default database; name one with --db, or make one: ddb init-database NAME\n"
+    assert ddb("select", "students").err == told
+
+
 # Which cluster.
 
 
@@ -180,12 +192,13 @@ def test_nodes_and_health_have_a_line_for_each_node(ddb: Any, cluster: Cluster) 
     nodes = ddb("nodes", "-o", "json").json
     assert [(node["node"], node["role"], node["ready"]) for node in nodes] == [
         ("1", "leader", True),
-        (None, "unreachable", False),
+        ("2", "unreachable", False),
         ("3", "follower", True),
     ]
     assert "localhost:8081 refused the connection" in nodes[1]["error"]
     done = ddb("health", "-o", "json")
     assert (done.status, [node["health"] for node in done.json]) == (0, ["well", "unreachable", "well"])
+    assert [node["node"] for node in done.json] == ["1", "2", "3"]
     assert done.err == "2 of 3 nodes are well\n"
     assert ddb("health", "--strict").status == 1
 

@@ -92,6 +92,9 @@ def test_columns_are_renamed_and_left_out(ddb: Any, cluster: Cluster, tmp_path: 
 def test_standard_input_and_output(ddb: Any, cluster: Cluster) -> None:
     assert ddb("export", "students", "-q").out.encode() == json.dumps(AHMED, separators=(",", ":")).encode() + b"\n"
     assert ddb("export", "students", "-", "--format", "csv", "-q").out == "row_id,id,name,grade\r\n1,1,Ahmed,A\r\n"
+    assert ddb("export", "students", "-o", "csv", "-q").out == "row_id,id,name,grade\r\n1,1,Ahmed,A\r\n"
+    assert ddb("export", "students", "-o", "csv", "--format", "json", "-q").out.startswith("[")
+    assert ddb("export", "students", "-o", "table", "-q").out.startswith('{"row_id"')
     assert ddb("import", "students", "-", "--format", "ndjson", input='{"name":"x"}\n').status == 0
     assert len(cluster.rows()) == 2
 
@@ -305,7 +308,7 @@ def test_the_head_of_a_csv_export_is_of_its_rows_and_not_of_what_another_node_kn
 
 def test_an_export_that_finds_no_table_leaves_no_file_of_its_name(ddb: Any, tmp_path: Path) -> None:
     done = ddb("export", "nope", "out.csv", "-q")
-    assert (done.status, done.err) == (5, "ddb: there is no table 'nope' in database school; create it with create_table; see ddb tables\n")
+    assert (done.status, done.err) == (5, "ddb: there is no table 'nope' in database school; see ddb tables\n")
     assert [*tmp_path.glob("out.csv*")] == [], "and nothing to go on with"
     assert ddb("export", "students", "none/out.csv").err == "ddb: none/out.csv.part: cannot be written: No such file or directory\n"
 

@@ -68,6 +68,16 @@ def test_a_terminal_gets_a_table_without_being_asked() -> None:
     assert "\x07" not in text
 
 
+def test_a_terminal_without_room_for_so_many_columns_gets_a_line_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [{f"col_{n}": n * row if n else None for n in range(300)} for row in (1, 2)]
+    lines = shown(None, rows, terminal=True).splitlines()
+    assert lines[:2] == ["col_0    null", "col_1    1"]
+    assert lines[299:303] == ["col_299  299", "", "col_0    null", "col_1    2"]
+    few = [{f"c{n}": n for n in range(18)}]
+    assert len(shown(None, few, terminal=True).splitlines()) == 2, "narrow columns fit"
+
+
 def test_an_empty_table_has_its_head_where_the_columns_are_known() -> None:
     assert shown(None, [], ["a", "b"]) == "a\tb\n"
     assert shown("table", [], ["a", "b"]).split() == ["a", "b"]

@@ -88,6 +88,11 @@ def test_a_pipe_ends_at_the_first_line_that_fails_with_its_status(ddb: Any, clus
     assert ddb("shell", "-e", ".quit", "-e", "selct").status == 0
 
 
+@pytest.mark.parametrize("line", ["exit", "quit", "EXIT;"])
+def test_the_words_of_other_shells_leave_this_one(ddb: Any, line: str) -> None:
+    assert ddb("shell", "-e", line, "-e", "selct").status == 0
+
+
 def test_another_database_is_used(session: Session, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     session.run("init_database other")
     session.run(".use SCHOOL")

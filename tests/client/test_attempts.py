@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 from client_kit import ADDRESSES, BROKEN, LATE, REFUSED, A, B, C, Form, answer, problem
 
-from ddbd.client import BadRequest, Conflict, NoNodeAnswers, OutcomeUnknown, Policy, Refused, ServerFault, Unavailable, VersionMismatch
+from ddbd.client import (
+    BadRequest,
+    Conflict,
+    NoNodeAnswers,
+    OutcomeUnknown,
+    Policy,
+    Refused,
+    Request,
+    ServerFault,
+    Unavailable,
+    VersionMismatch,
+)
+from ddbd.client.calls import NODE_SECONDS
 from ddbd.client.errors import error_class
 
 WRITTEN = answer({"row_id": "1", "version": 7, "index": 7})
@@ -99,6 +111,21 @@ def test_where_every_node_says_not_now_the_write_was_certainly_not_done(form: Fo
         insert(client)
     assert (caught.value.code, caught.value.status) == ("no_leader", 503)
     assert not isinstance(caught.value, NoNodeAnswers)
+
+
+@pytest.mark.parametrize("call", [insert, lambda client: client.step_down()], ids=["keyed", "keyless"])
+def test_a_write_that_is_not_done_is_not_made_doubtful_at_the_end(form: Form, call: Any) -> None:
+    """One node lives, without a leader, and says so after 3 s: an attempt that the deadline cuts off would say nothing."""
+
+    def one_lives(address: str, request: Request) -> Any:
+        if address != B:
+            return REFUSED
+        return LATE if form.clock.seconds() > 15.0 - NODE_SECONDS else NOT_NOW
+
+    with pytest.raises(Unavailable) as caught:
+        call(form.client(one_lives, Policy(deadline_seconds=15.0)))
+    assert caught.value.status == 503
+    assert form.clock.seconds() > 10.0
 
 
 @pytest.mark.parametrize("lost", [BROKEN, LATE, problem(504, "outcome_unknown"), answer(b"<html>", 503), answer(b"", 502)])

@@ -100,6 +100,43 @@ def test_no_view_scrolls_sideways_on_a_phone(cluster: LocalCluster, tabs: Tabs) 
     assert too_wide == {}
 
 
+def test_the_longest_names_fit_the_smallest_screen(cluster: LocalCluster, tabs: Tabs) -> None:
+    """320 px is what WCAG 1.4.10 asks for."""
+    database, long_table, row_id = "D" + "o" * 62, "T" + "b" * 62, "R" * 1024
+    address = cluster.nodes["1"].address
+    for path, body in (
+        ("/init_database", {"db_name": database}),
+        ("/create_table", {"db_name": database, "table_name": long_table, "columns": ["c" + "x" * 62]}),
+        ("/insert", {"db_name": database, "table_name": long_table, "row_id": row_id, "data": {}}),
+        ("/init_database", {"db_name": "DDB0"}),  # the default one again
+    ):
+        assert call(address, "POST", path, body).ok
+    place = f"#/data/{database}/{long_table}"
+    with tabs.open(base(cluster), viewport={"width": 320, "height": 640}, has_touch=True, is_mobile=True) as page:
+        for view, ready in (
+            ("#/data", ".database"),
+            (f"#/data/{database}", ".database"),
+            (place, "table.rows tbody tr"),
+            (f"{place}?row={row_id}", "dialog [data-column]"),
+            (f"{place}?new=1", "dialog [data-column]"),
+        ):
+            page.evaluate("address => { location.hash = address; }", view)
+            page.locator(ready).first.wait_for()
+            expect(page.locator("#pulse")).to_contain_text("leads")
+            tabs.shoot(page, f"longest-{view.count('/')}{'-row' if '?' in view else ''}-320")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 320, view
+            beyond = page.evaluate(
+                "[...document.querySelectorAll('h1, h2, .crumbs a')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+                " && getComputedStyle(one).display !== 'inline' || one.getBoundingClientRect().right > 320).map((one) => one.textContent)"
+            )
+            assert beyond == [], view
+            pulse, theme = page.locator("#pulse").bounding_box(), page.locator("#theme").bounding_box()
+            text = page.evaluate("document.getElementById('pulse-text').getBoundingClientRect().right")
+            assert pulse["x"] + pulse["width"] <= theme["x"], view
+            assert text <= theme["x"], view
+            assert page.evaluate("document.querySelector('dialog[open] .dialog-body')?.clientHeight ?? 640") > 150, view
+
+
 def test_nothing_jumps_while_rows_are_loaded_again(cluster: LocalCluster, tabs: Tabs) -> None:
     with tabs.open(base(cluster) + VIEWS["rows"], viewport=DESK) as page:
         page.locator("table.rows tbody tr").first.wait_for()

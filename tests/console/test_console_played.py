@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -103,6 +104,21 @@ def test_the_timeline_has_the_newest_first_and_details_on_demand(tabs: Tabs, pla
         assert events.nth(1).locator("details").get_attribute("open") is not None, "it stays open when another comes"
 
 
+def test_the_keyboard_passes_a_long_timeline_in_one_step(tabs: Tabs, played: PlayedNode) -> None:
+    for number in range(60):
+        played.happen("peer_lost", f"node 3 stopped answering, time {number}")
+    with tabs.open(played.url) as page:
+        page.get_by_text("time 59").wait_for()
+        page.get_by_role("button", name="Copy status as curl").focus()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Skip to the nodes")).to_be_focused()
+        tabs.shoot(page, "skip-timeline")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Nodes")).to_be_focused()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('.events') === null")
+
+
 def test_a_chart_has_a_cursor_for_mouse_and_keys_and_the_same_numbers_as_a_table(tabs: Tabs, played: PlayedNode) -> None:
     with tabs.open(played.url + "#/charts?range=1m") as page:
         plot = page.locator("[data-chart='rates']")
@@ -142,6 +158,33 @@ def test_every_range_is_drawn(tabs: Tabs, played: PlayedNode) -> None:
             page.wait_for_url(f"**range={name}")
             expect(page.locator("[data-chart='write'] path.line").first).to_have_attribute("d", re.compile(".{300,}"))
             tabs.shoot(page, f"charts-{name}")
+
+
+def test_of_ten_thousand_tables_some_are_shown_and_each_is_found(tabs: Tabs, played: PlayedNode) -> None:
+    tables = [{"name": f"t{n}", "columns": ["a"], "row_count": n} for n in range(10_000)]
+    told = {**played.scene["status"], "databases": [{"name": "DDB0", "tables": tables}]}
+    played.scene["status"] = told
+    played.answers["/status"] = (200, "application/json", json.dumps(told).encode())
+    with tabs.open(played.url + "#/data") as page:
+        expect(page.locator("table.tables tbody tr")).to_have_count(200)
+        expect(page.locator(".database")).to_contain_text("10,000 tables")
+        expect(page.locator(".cut")).to_contain_text("The first 200 of 10,000")
+        page.keyboard.press("/")
+        page.keyboard.type("T999")
+        expect(page.locator("table.tables tbody th")).to_have_text(["t999", *(f"t999{n}" for n in range(10))])
+        expect(page.locator("input.find")).to_be_focused()
+        page.keyboard.type("x")
+        expect(page.locator(".cut")).to_contain_text("t999x")
+
+
+def test_a_table_that_the_feed_has_not_told_of_yet_is_asked_for(tabs: Tabs, played: PlayedNode) -> None:
+    told = status("2", "1", databases=[{"name": "DDB0", "tables": [{"name": "new", "columns": ["a"], "row_count": 1}]}])
+    played.answers["/status"] = (200, "application/json", json.dumps(told).encode())
+    played.answers["/select"] = (200, "application/json", b'[{"row_id":"1","a":7,"_version":5}]')
+    with tabs.open(played.url + "#/cluster") as page:
+        expect(page.locator("#pulse")).to_contain_text("leads")
+        page.evaluate("location.hash = '#/data/DDB0/new'")
+        expect(page.locator(".number-of-rows")).to_have_text("1 row, 1 column")
 
 
 def test_the_calls_are_shown_from_the_document_and_a_node_without_one_says_so(tabs: Tabs, played: PlayedNode) -> None:

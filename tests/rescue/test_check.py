@@ -229,5 +229,18 @@ def test_what_is_no_data_directory_is_told(tmp_path: Path) -> None:
     assert (finding.level, finding.place) == (NOTE, "identity.json")
 
 
+def test_a_folder_around_the_directory_of_a_node_is_no_node_that_is_well(data: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    data.rename(home / "1")
+    [finding] = check(home, SMALL)
+    assert (finding.level, finding.place) == (BAD, "identity.json")
+    assert str(home / "1") in finding.what
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("x")
+    assert [finding.level for finding in check(other, SMALL)] == [BAD]
+
+
 def test_what_the_kit_makes_is_what_a_node_would_have() -> None:
     assert [entry.index for entry in entries_of(commands(2))] == [1, 2, 3, 4, 5]

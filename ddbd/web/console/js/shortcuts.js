@@ -44,7 +44,7 @@ function showShortcuts() {
   const rows = Object.entries(PLACES).map(([key, [, name]]) => [["g", key], `Go to ${name}`]);
   const all = /** @type {[string[], string][]} */ ([
     ...rows,
-    [["/"], "Search in the table, or in the list of calls"],
+    [["/"], "Search in the table, or in the list of tables or calls"],
     [["←", "→"], "Walk along a chart that has the focus; with Shift ten steps; Home and End"],
     [["Esc"], "Close a dialog, leave the chart's cursor"],
     [["?"], "This list"],

@@ -16,6 +16,9 @@ export function openCluster(main) {
   const picture = makePicture();
   const nodes = makeNodes((id) => lead(store, id));
   const timeline = makeTimeline();
+  const nodesHead = h("h2", { tabindex: "-1" }, "Nodes");
+  // Each event is a stop of the tab key, and there may be hundreds.
+  const skip = h("button", { type: "button", class: "skip", on: { click: () => nodesHead.focus() } }, "Skip to the nodes");
   main.append(
     h(
       "div",
@@ -23,8 +26,8 @@ export function openCluster(main) {
       h("div", { class: "head-text" }, h("h1", {}, "Cluster"), said),
       h("div", { class: "buttons" }, curlButton(() => ({ path: "/status" }), "Copy status as curl")),
     ),
-    h("div", { class: "cluster-top" }, picture.element, timeline.element),
-    h("div", { class: "section-head" }, h("h2", {}, "Nodes"), h("span", { class: "muted" }, "as this node sees them, once a second")),
+    h("div", { class: "cluster-top" }, picture.element, skip, timeline.element),
+    h("div", { class: "section-head" }, nodesHead, h("span", { class: "muted" }, "as this node sees them, once a second")),
     nodes.element,
   );
   const stops = [

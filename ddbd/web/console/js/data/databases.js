@@ -12,18 +12,21 @@ import { newTable } from "./create.js";
 import { columnsOf } from "./values.js";
 
 const COLUMNS_SHOWN = 8;
+const TABLES_SHOWN = 200; // of a database; thousands would hold up the browser at each change
+const FIND_FROM = 20; // tables
 
 /** @type {import("../router.js").Opener} */
 export function openDatabases(main, route) {
   const only = route.path[0];
   const place = h("div");
+  const find = h("input", { type: "search", "data-search": true, "aria-label": "Find a table", placeholder: "Find a table", class: "find", hidden: true });
   const crumbs = only !== undefined && h("ol", { class: "crumbs" }, h("li", {}, h("a", { href: "#/data" }, "Data")));
   main.append(
     h(
       "div",
       { class: "head" },
       h("div", { class: "head-text" }, crumbs, h("h1", {}, only ?? "Data"), !only && h("p", {}, "Databases and their tables, the same on every node.")),
-      h("div", { class: "buttons" }, curlButton(() => ({ path: "/status" })), h("button", { type: "button", class: "main", on: { click: newDatabase } }, "New database…")),
+      h("div", { class: "buttons" }, find, curlButton(() => ({ path: "/status" })), h("button", { type: "button", class: "main", on: { click: newDatabase } }, "New database…")),
     ),
     place,
   );
@@ -31,12 +34,15 @@ export function openDatabases(main, route) {
   const show = () => {
     if (!store.status) return;
     const { databases, default_database: usual } = store.status;
-    const key = JSON.stringify([databases, usual]);
+    const part = find.value.trim().toLowerCase();
+    const key = JSON.stringify([databases, usual, part]);
     if (key === said) return;
     said = key;
     const wanted = databases.filter((database) => only === undefined || database.name.toLowerCase() === only.toLowerCase());
-    fill(place, wanted.length ? wanted.map((database) => section(database, database.name === usual)) : nothing(only));
+    find.hidden = !part && wanted.every((database) => database.tables.length < FIND_FROM);
+    fill(place, wanted.length ? wanted.map((database) => section(database, database.name === usual, part)) : nothing(only));
   };
+  find.addEventListener("input", show);
   const stop = store.watch(["status"], show);
   const ask = () => reload().catch((error) => store.status || fill(place, problemBox(error, ask)));
   ask();
@@ -57,9 +63,10 @@ function nothing(only) {
   );
 }
 
-/** @param {{name: string, tables: import("../store.js").Table[]}} database @param {boolean} isUsual */
-function section(database, isUsual) {
+/** @param {{name: string, tables: import("../store.js").Table[]}} database @param {boolean} isUsual @param {string} part of the tables' names */
+function section(database, isUsual, part) {
   const { name, tables } = database;
+  const found = tables.filter((table) => table.name.toLowerCase().includes(part));
   const small = (/** @type {string} */ text, /** @type {() => void} */ click, kind = "") =>
     h("button", { type: "button", class: `small ${kind}`, on: { click }, "aria-label": `${text.replace("…", "")}, ${name}` }, text);
   const head = h(
@@ -70,8 +77,11 @@ function section(database, isUsual) {
     h("span", { class: "muted small" }, plural(tables.length, "table")),
     h("span", { class: "buttons" }, !isUsual && small("Make default…", () => makeUsual(name)), small("Drop…", () => dropDatabase(database), "danger"), small("New table…", () => newTable(name))),
   );
-  const body = tables.length
-    ? h("div", { class: "scroll", role: "region", "aria-label": `Tables of ${name}`, tabindex: "0" }, tablesOf(name, tables))
+  const more = found.length > TABLES_SHOWN && h("p", { class: "cut" }, `The first ${TABLES_SHOWN} of ${whole(found.length)}. Find the others by a part of their name.`);
+  const body = found.length
+    ? [h("div", { class: "scroll", role: "region", "aria-label": `Tables of ${name}`, tabindex: "0" }, tablesOf(name, found.slice(0, TABLES_SHOWN))), more]
+    : tables.length
+    ? h("p", { class: "cut" }, `No name of a table here has “${part}” in it.`)
     : h("div", { class: "empty" }, h("h3", {}, "No table yet"), h("p", {}, "A table has columns with a type each; rows have a row_id of their own."));
   return h("section", { class: "panel database", "data-db": name }, head, body);
 }

@@ -129,7 +129,8 @@ export function openRows(main, start) {
 
   const update = async (/** @type {Route} */ next) => {
     route = next;
-    if (!store.status) await reload().catch(() => undefined); // what is wrong is said by the rows' own call
+    // A long catalogue is told seldom: the table may be newer. What is wrong is said by the rows' own call.
+    if (!tableOf(db, name)) await reload().catch(() => undefined);
     if (!isOpen) return;
     const key = JSON.stringify(requestOf(route));
     search.update(columns(), route.params);
