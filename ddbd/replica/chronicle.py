@@ -120,7 +120,8 @@ class Chronicle:
             text = f"leadership went from node {loss.leader_id} to node {leader_id} in {milliseconds} ms; {writes}"
             self._tell("leadership_transferred", leader_id, text, **details)
         else:
-            self._tell("leader_elected", leader_id, f"{loss.why}; {elected} in {milliseconds} ms; {writes}", **details)
+            took = f" in {milliseconds} ms" if now > loss.since else ""  # a leader that was deposed hears of both at once, whatever it took
+            self._tell("leader_elected", leader_id, f"{loss.why}; {elected}{took}; {writes}", **details)
 
     def _elected(self, leader_id: NodeId, details: dict[str, object]) -> str:
         core = self._driver.core

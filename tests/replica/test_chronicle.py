@@ -8,6 +8,7 @@ from typing import Any
 from replica_kit import SMALL, Cluster, MemoryNode, fill, flip, update
 from twisted.internet.defer import Deferred
 
+from ddbd.raft.messages import Heartbeat
 from ddbd.replica.chronicle import SLOW_CHECKPOINT_SECONDS, SLOW_SAVE_PAUSE_SECONDS, SLOW_SAVE_SECONDS
 
 
@@ -106,6 +107,17 @@ def test_a_leader_that_is_there_again_is_told_so() -> None:
     assert re.fullmatch(
         "node 1 stepped down: it did not hear a majority; node 1 was elected by 1 of 1 again after [0-9]+ ms; no write had to wait",
         told(node, "leader_elected")[-1],
+    )
+
+
+def test_a_leader_that_was_deposed_does_not_say_how_long_the_election_took() -> None:
+    cluster = Cluster().set_up()
+    old = cluster.nodes["1"]
+    term = old.core.term
+    old.replica.receive(Heartbeat("1", "2", term + 1, 0))
+    cluster.run(0.0)
+    assert told(old, "leader_elected")[-1] == (
+        f"node 1 stepped down: term {term + 1} has begun without it; node 2 was elected; no write had to wait"
     )
 
 
