@@ -2,7 +2,7 @@
 
 Each suite says in one closing line what it tried; the figures are read from there. Where a suite fails, nothing is written. With
 `--logs FOLDER` the lines are kept in FOLDER/SUITE.log, and a suite whose file is there already is not run again: so hours of it need not
-be one run. Begin with an empty folder for each state of the code.
+be one run. The first line of such a file is the commit that it is of, and the table says where one is not the newest.
 """
 
 from __future__ import annotations
@@ -149,14 +149,21 @@ FIGURES = [
 ]
 
 
-def lines_of(suite: Suite, is_soak: bool, logs: Path | None) -> str:
+def lines_of(suite: Suite, is_soak: bool, logs: Path | None) -> tuple[str, str]:
+    """(the commit that was tried, what the suite told)"""
     if logs is None:
-        return run(suite, is_soak)
+        return commit(), run(suite, is_soak)
     log = logs / f"{suite.name}.log"
     if not log.exists():
         logs.mkdir(parents=True, exist_ok=True)
-        log.write_text(run(suite, is_soak), "utf-8")
-    return closing_lines(suite, log.read_text("utf-8"))
+        log.write_text(f"{commit()}\n{run(suite, is_soak)}\n", "utf-8")
+    tried, _, told = log.read_text("utf-8").partition("\n")
+    return tried, closing_lines(suite, told)
+
+
+def commit() -> str:
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
 
 
 def closing_lines(suite: Suite, output: str) -> str:
@@ -177,13 +184,14 @@ def run(suite: Suite, is_soak: bool) -> str:
     return lines
 
 
-def table(told: dict[str, str]) -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    rows = [f"| {each.what} | {_shown(each, told[each.suite])} | {each.others} |" for each in FIGURES if each.suite in told]
+def table(told: dict[str, tuple[str, str]]) -> str:
+    newest = commit()
+    older = ", ".join(f"{name} of {tried}" for name, (tried, _) in told.items() if tried != newest)
+    rows = [f"| {each.what} | {_shown(each, told[each.suite][1])} | {each.others} |" for each in FIGURES if each.suite in told]
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
     return "\n".join(
         [
-            f"Commit {commit or 'unknown'}, {time.strftime('%Y-%m-%d')}, {machine}:",
+            f"Commit {newest}{f' ({older})' if older else ''}, {time.strftime('%Y-%m-%d')}, {machine}:",
             "",
             "| what | ddbd | what others publish |",
             "|---|---|---|",
