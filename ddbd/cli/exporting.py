@@ -22,7 +22,7 @@ from ddbd.cli.frame import Frame, command
 from ddbd.cli.output import csv_line
 from ddbd.cli.partial import ARRAY_END, last_row_id
 from ddbd.cli.records import FORMATS, SUFFIXES
-from ddbd.cli.rows import db_option, wanted
+from ddbd.cli.rows import db_option, table_of, wanted
 from ddbd.client import Client, Policy, Request, Wanted
 from ddbd.errors import DdbError
 
@@ -114,7 +114,7 @@ class _Export:
     def run(self, out: BinaryIO, after: str | None) -> None:
         """Raises DdbError, OSError."""
         begun = time.monotonic()
-        columns, total_rows = self._table()
+        columns, total_rows = table_of(self._client, self._sought)
         writer = _WRITERS[self.form](out, columns, is_new=after is None)
         rows = 0
         with self._frame.progress(f"export {self._sought.table}", None, self._quiet) as progress:
@@ -128,18 +128,6 @@ class _Export:
         writer.end()
         if not self._quiet:
             self._frame.tell(f"{rows:,} rows in {time.monotonic() - begun:.1f} s")
-
-    def _table(self) -> tuple[Sequence[str], int]:
-        """The columns that come, and about how many rows. Where the table is not there, reading it says so."""
-        status = self._client.status()
-        name = (self._sought.db or status["default_database"] or "").lower()
-        for database in status["databases"]:
-            for table in database["tables"]:
-                if (database["name"].lower(), table["name"].lower()) == (name, self._sought.table.lower()):
-                    columns = table["columns"] if self._sought.columns is None else self._sought.columns
-                    versions = ["_version"] if self._sought.versions else []
-                    return ["row_id", *(name for name in columns if name != "row_id"), *versions], table["row_count"]
-        return ["row_id"], 0
 
 
 class _Ndjson:

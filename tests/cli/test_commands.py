@@ -254,6 +254,15 @@ def test_tables_are_made_shown_and_deleted(ddb: Any) -> None:
     assert ddb("select", "students").err.endswith("name one with --db, or make one: ddb init-database NAME\n")
 
 
+def test_a_table_without_rows_has_a_head_too(ddb: Any, cluster: Cluster) -> None:
+    assert ddb("create-table", "empty", "b", "a").status == 0
+    assert ddb("select", "empty", "-o", "csv").out == "row_id,b,a\r\n"
+    assert ddb("select", "empty", "--columns", "a", "--versions", "-o", "csv").out == "row_id,a,_version\r\n"
+    assert ddb("search", "empty", "a", "1").out == "row_id\tb\ta\n"
+    assert ddb("select", "empty", "-o", "json").json == []
+    assert ddb("select", "empty", "-o", "ndjson").out == ""
+
+
 def test_rows_are_written_and_read(ddb: Any, cluster: Cluster) -> None:
     assert ddb("insert", "students", "row_id=2", "name=Mona Ali", "grade=[1,2]", "id=9223372036854775807").status == 0
     assert cluster.rows()[1] == {"row_id": "2", "id": 2**63 - 1, "name": "Mona Ali", "grade": [1, 2]}
