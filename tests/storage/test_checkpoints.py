@@ -138,6 +138,23 @@ def test_a_checkpoint_on_a_slow_disk_is_ended_in_a_thread_while_nothing_is_appli
     backend.close()
 
 
+def test_the_end_in_a_thread_gives_way_to_another_checkpoint_too(tmp_path: Path) -> None:
+    disk, threads = SlowDisk(), HandThreads()
+    disk.sync_seconds = 0.090
+    backend = SqliteBackend(f"{tmp_path}/t.db")
+    machine = Machine(backend, SMALL)
+    checkpoints = Checkpoints(backend.path, backend.connection, threads, machine.place, WalSeal(f"{backend.path}-wal", disk, disk.clock))
+    machine.apply([entry(index, data=b"", kind=EntryKind.EMPTY) for index in range(1, 20)])
+    told = results(checkpoints.run())
+    threads.work()
+    assert checkpoints.is_ending
+    while_another_checkpoints(backend.path, threads.work)
+    assert not checkpoints.is_ending
+    assert [place.index for place in told] == [0], "what was not copied to its end is not durable"
+    checkpoints.close(is_sound=False)
+    backend.close()
+
+
 class Refusing:
     """A writer's connection that answers each question about the WAL with an error."""
 

@@ -15,6 +15,7 @@ from test_tables import VALUES, Time
 from ddbd.commands import Insert
 from ddbd.storage import Query
 from ddbd.storage.memory_tables import MemoryTables
+from ddbd.storage.scan import WINDOW_ROWS_MAX, WINDOW_SECONDS, _window_rows
 from ddbd.storage.search import OPS, number_of
 from ddbd.storage.tables import SqliteTables
 
@@ -184,6 +185,28 @@ def test_text_of_digits_and_points_that_is_no_number_is_compared_as_text(both: C
         assert number_of(asked) is None
     assert [row[1] for row in same(both, column="name", op="ge", value="1.2.3")] == ["1.2.3", "1.2.4", "2"]
     assert [row[1] for row in same(both, column="name", op="lt", value="1.2.3")] == ["1.2"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_tested_whole", "then"),
+    [
+        (4 * WINDOW_SECONDS, True, 25),
+        (4 * WINDOW_SECONDS, False, 25),
+        (1_000 * WINDOW_SECONDS, True, 10),  # never to less than a tenth at once: the processor may only have been busy
+        (0.9 * WINDOW_SECONDS, True, 100),
+        (0.1 * WINDOW_SECONDS, True, 200),
+        (0.1 * WINDOW_SECONDS, False, 100),  # something matched: what the rest of the window takes is not known
+    ],
+)
+def test_a_window_of_a_search_becomes_smaller_where_it_took_long_and_larger_where_not(
+    seconds: float, is_tested_whole: bool, then: int
+) -> None:
+    assert _window_rows(100, seconds, is_tested_whole) == then
+
+
+def test_a_window_of_a_search_has_a_row_at_least_and_not_too_many() -> None:
+    assert _window_rows(1, 1.0, True) == 1
+    assert _window_rows(WINDOW_ROWS_MAX, 0.0, True) == WINDOW_ROWS_MAX
 
 
 @pytest.mark.parametrize("last", ["\ud7ff", "\U0010ffff", "\uffff", "z"])
