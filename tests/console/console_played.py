@@ -96,6 +96,7 @@ class PlayedNode:
         }
         self.refused = False  # no feed at all: 503
         self.answers: dict[str, tuple[int, str, bytes]] = {}  # by path: status, content type, body
+        self.local_answers: dict[str, tuple[int, str, bytes]] = {}  # of reads with consistency=local
         self._tabs: list[queue.Queue[tuple[str, Any] | None]] = []
         self._number = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -198,7 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _other(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        said = self.server.played.answers.get(self.path.partition("?")[0])
+        played, (path, _, query) = self.server.played, self.path.partition("?")
+        said = (played.local_answers if "consistency=local" in query else played.answers).get(path)
         if said is not None:
             self._reply(*said)
         elif self.server.played.behind is None:

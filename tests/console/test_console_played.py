@@ -187,6 +187,23 @@ def test_a_table_that_the_feed_has_not_told_of_yet_is_asked_for(tabs: Tabs, play
         expect(page.locator(".number-of-rows")).to_have_text("1 row, 1 column")
 
 
+def test_without_a_leader_the_own_copy_of_the_node_is_offered(tabs: Tabs, played: PlayedNode) -> None:
+    refusal = {"title": "No leader", "detail": "no leader was elected before the timeout", "code": "no_leader"}
+    played.answers["/select"] = (503, "application/problem+json", json.dumps(refusal).encode())
+    played.local_answers["/select"] = (200, "application/json", b'[{"row_id":"1","name":"Ahmed","grade":"A","_version":5}]')
+    with tabs.open(played.url + "#/data/DDB0/students") as page:
+        page.get_by_role("link", name="Read this node's own copy").click()
+        expect(page.locator("td", has_text="Ahmed")).to_be_visible()
+        note = page.get_by_text("This node's own copy, of unknown age.")
+        expect(note).to_be_visible()
+        assert "consistency=local" in page.url
+        tabs.shoot(page, "own-copy")
+        played.answers["/select"] = (200, "application/json", b"[]")
+        page.get_by_role("link", name="Ask the cluster").click()
+        expect(page.get_by_text("No row yet")).to_be_visible()
+        expect(note).to_be_hidden()
+
+
 def test_the_calls_are_shown_from_the_document_and_a_node_without_one_says_so(tabs: Tabs, played: PlayedNode) -> None:
     with tabs.open(played.url + "#/api") as page:
         page.get_by_text("This node does not describe its calls").wait_for()

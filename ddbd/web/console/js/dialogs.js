@@ -80,8 +80,9 @@ export function ask(question) {
  * What went wrong, as the node says it.
  * @param {unknown} error
  * @param {() => void} [again]
+ * @param {HTMLElement | false} [other] another way on
  */
-export function problemBox(error, again) {
+export function problemBox(error, again, other = false) {
   const { title, detail, code } = /** @type {any} */ (error);
   return h(
     "div",
@@ -89,7 +90,7 @@ export function problemBox(error, again) {
     h("h3", {}, title ?? "This page met an error of its own"),
     h("p", {}, detail ?? String(error)),
     code && code !== "unreachable" && h("p", { class: "small muted" }, h("code", {}, code)),
-    again && h("p", { class: "buttons" }, h("button", { type: "button", class: "small", on: { click: again } }, "Try again")),
+    again && h("p", { class: "buttons" }, h("button", { type: "button", class: "small", on: { click: again } }, "Try again"), other),
   );
 }
 

@@ -4,7 +4,7 @@ import { send, wasCalledOff, asProblem } from "../api.js";
 import { curlButton } from "../copy.js";
 import { problemBox } from "../dialogs.js";
 import { fill, h, setAttribute, setText } from "../dom.js";
-import { plural, whole } from "../format.js";
+import { duration, plural, whole } from "../format.js";
 import { parse } from "../json.js";
 import { go, link, withParams } from "../router.js";
 import { store } from "../store.js";
@@ -18,6 +18,7 @@ import { makeSearch } from "./search.js";
 
 const LIMITS = ["25", "50", "100", "500"];
 const LIMIT = "50";
+const WITHOUT_LEADER = ["no_leader", "not_ready"];
 
 /** What the address asks of the table. @param {Route} route @returns {import("../api.js").Request} */
 function requestOf(route) {
@@ -25,7 +26,13 @@ function requestOf(route) {
   const { column, op, value = "", after } = Object.fromEntries(route.params);
   const searched = column === undefined ? {} : { column, op: op ?? "eq", value };
   const limit = LIMITS.includes(route.params.get("limit") ?? "") ? route.params.get("limit") : LIMIT;
-  return { path: column === undefined ? "/select" : "/search", query: { db, table, ...searched, limit, after } };
+  const consistency = isLocal(route) ? "local" : null;
+  return { path: column === undefined ? "/select" : "/search", query: { db, table, ...searched, limit, after, consistency } };
+}
+
+/** Whether this node's own copy is read. @param {Route} route */
+function isLocal(route) {
+  return route.params.get("consistency") === "local";
 }
 
 /** The key after which the next page begins, from the header Link. @param {string | null} header */
@@ -58,6 +65,7 @@ export function openRows(main, start) {
     remove: (rowId, version) => deleteRow({ db, table: name, rowId, version, done: again }),
   });
   const problem = h("div", { role: "alert" });
+  const copy = h("p", { class: "own-copy", hidden: true });
   const foot = makeFoot((limit) => go(withParams(route, { limit, after: "", page: "" })));
   const button = (/** @type {string} */ text, /** @type {() => void} */ click, kind = "") => h("button", { type: "button", class: kind, on: { click } }, text);
   main.append(
@@ -82,6 +90,7 @@ export function openRows(main, start) {
     ),
     search.element,
     problem,
+    copy,
     h("div", { class: "panel grid-panel" }, grid.element, foot.element),
   );
 
@@ -97,18 +106,30 @@ export function openRows(main, start) {
       if (signal.aborted) return;
       const next = nextAfter(response.headers.get("Link"));
       fill(problem);
+      showAge(wanted, response.headers.get("Ddb-Staleness-Ms"));
       grid.show(rows, columns(), emptyWords(wanted));
       drawn = JSON.stringify(columns());
       const page = Number(wanted.params.get("page") ?? 1);
       foot.update({ rows: rows.length, page, limit: String(request.query?.limit), first: withParams(wanted, { after: "", page: "" }), next: next === null ? null : withParams(wanted, { after: next, page: page + 1 }) });
     } catch (error) {
       if (wasCalledOff(error)) return;
-      fill(problem, problemBox(error, () => load(route)));
+      const own = withParams(wanted, { consistency: "local", after: "", page: "" });
+      const isOffered = WITHOUT_LEADER.includes(/** @type {any} */ (error).code) && !isLocal(wanted);
+      fill(problem, problemBox(error, () => load(route), isOffered && h("a", { class: "button small", href: own }, "Read this node's own copy")));
+      showAge(wanted, null);
       grid.show([], columns(), null);
       foot.update(null);
     } finally {
       if (!signal.aborted) grid.setBusy(false);
     }
+  };
+
+  /** A copy says how old it may be. @param {Route} shown @param {string | null} age in milliseconds, or "unknown" */
+  const showAge = (shown, age) => {
+    copy.hidden = !isLocal(shown);
+    const known = age !== null && age !== "unknown" ? `at most ${duration(Number(age) / 1000)} old` : "of unknown age";
+    const back = h("a", { href: withParams(shown, { consistency: "", after: "", page: "" }) }, "Ask the cluster");
+    fill(copy, `This node's own copy, ${known}. `, back);
   };
 
   const showEditor = () => {
