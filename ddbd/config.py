@@ -92,7 +92,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segment_bytes: int = 64 * 1024 * 1024
     log_tail_entries: int = 100_000  # kept behind the durable index for slow followers
     log_tail_bytes: int = 1024 * 1024 * 1024  # at most this of them, in whole segments
-    checkpoint_wal_bytes: int = 64 * 1024 * 1024  # a lone write takes 20 KiB of it, and each checkpoint has some writes wait
+    checkpoint_wal_bytes: int = 16 * 1024 * 1024
     checkpoint_entries: int = 50_000  # applied since the last checkpoint, where the WAL is still short
 
 

@@ -12,6 +12,7 @@ from ddbd.cli.errors import NOT_FOUND, CliError
 from ddbd.cli.frame import Frame, command, key_option
 from ddbd.cli.language import NotUnderstood, assignment
 from ddbd.client import OPS, PAGE_ROWS, Client, Wanted, Written
+from ddbd.errors import DdbError
 
 TERMINAL_ROWS = 100  # of a table that is read by eye, where no limit is given
 
@@ -100,7 +101,14 @@ def show_rows(frame: Frame, sought: Wanted, limit: int | None, after: str | None
     if first is not None:
         frame.show(chain([first], rows_left))
     else:  # whoever reads a file by its head wants one of an empty table, too
-        frame.show((), table_of(frame.client, sought)[0] if frame.output.form in ("csv", "tabs") else None)
+        frame.show((), _head(frame.client, sought) if frame.output.form in ("csv", "tabs") else None)
+
+
+def _head(client: Client, sought: Wanted) -> Sequence[str]:
+    try:
+        return table_of(client, sought)[0]
+    except DdbError:
+        return ["row_id"]  # the rows were read, and there are none: that is the answer
 
 
 def table_of(client: Client, sought: Wanted) -> tuple[Sequence[str], int]:
@@ -110,10 +118,18 @@ def table_of(client: Client, sought: Wanted) -> tuple[Sequence[str], int]:
     for database in status["databases"]:
         for table in database["tables"]:
             if (database["name"].lower(), table["name"].lower()) == (name, sought.table.lower()):
-                columns = table["columns"] if sought.columns is None else sought.columns
+                columns = _chosen(table["columns"], sought.columns)
                 versions = ["_version"] if sought.versions else []
                 return ["row_id", *(name for name in columns if name != "row_id"), *versions], table["row_count"]
     return ["row_id"], 0
+
+
+def _chosen(columns: Sequence[str], wanted: Sequence[str] | None) -> Sequence[str]:
+    """As a node does it: by their names in the table, each once."""
+    if wanted is None:
+        return columns
+    by_lower = {name.lower(): name for name in columns}
+    return list(dict.fromkeys(by_lower.get(name.lower(), name) for name in wanted))
 
 
 @command("get")

@@ -13,7 +13,7 @@ The rules, in the order in which they matter:
 - A node that answered 500 has a fault of its own: each node is asked once, and then it is the answer.
 - 307 is followed to a node of the list only. The list is the caller's; an answer that names somebody else is no reason to go there.
 - The deadline is the caller's. At its end the error says what is known: nobody was reached; certainly not done; or nobody knows.
-- A write that no node took so far begins no round that the deadline would cut off: "certainly not done" is worth more than the last 3 s.
+- A write that no node took so far begins no attempt that the deadline would cut off: "certainly not done" is worth more than the last 3 s.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 REDIRECTS_MAX = 3
 ATTEMPT_SECONDS_MIN = 0.05  # less than this before the deadline is no attempt
+ON_THE_WAY_SECONDS = 0.3  # from a node that gave a call up to its client
 RETRY_AFTER_SECONDS_MAX = 60.0
 
 
@@ -93,26 +94,26 @@ class Attempts(Generic[T]):
     def next(self, now: float) -> Send | Pause:
         """Raises ClientError when the deadline does not allow another attempt."""
         left = self._deadline - now
-        if left < ATTEMPT_SECONDS_MIN:
+        if left < ATTEMPT_SECONDS_MIN or (self._queue and left < self._seconds_min()):
             raise self._give_up()
         if self._queue:
             self._last_address = self._queue.popleft()
             patience = min(self._policy.attempt_seconds * 2.0**self._round, self._policy.attempt_seconds_max)
             return Send(self._last_address, min(patience, left))
         pause = self._pause_seconds()
-        if pause + self._round_seconds_min() > left:
+        if pause + self._seconds_min() > left:
             raise self._give_up()
         self._queue.extend(self._nodes.in_order())
         self._round += 1
         self._retry_after_seconds = 0.0
         return Pause(pause)
 
-    def _round_seconds_min(self) -> float:
-        """Less than this before the deadline is no further round. A write that is certainly not done so far stays so: an attempt that the
+    def _seconds_min(self) -> float:
+        """Less than this before the deadline is no further attempt. A write that is certainly not done so far stays so: an attempt that the
         deadline would cut off before the node's own answer could only make it doubtful. Who has little time wants it used for attempts.
         """
         is_clear = self._call.request.is_write and self._problem is not None and not self._may_be_done
-        return min(NODE_SECONDS, self._policy.deadline_seconds / 5) if is_clear else ATTEMPT_SECONDS_MIN
+        return min(NODE_SECONDS + ON_THE_WAY_SECONDS, self._policy.deadline_seconds / 4) if is_clear else ATTEMPT_SECONDS_MIN
 
     def left_seconds(self, now: float) -> float:
         """For an answer whose head is there: all of it comes before the deadline, or it is given up."""

@@ -48,6 +48,12 @@ logger = Logger()
 Tell = Callable[[Answer | DdbError], None]  # called once, with what a write came to
 
 
+NOTHING = msgspec.Raw(b"")
+
+
+def _nobody(_: Answer | DdbError) -> None: ...
+
+
 class Write:
     """One client's write under way."""
 
@@ -254,7 +260,9 @@ class Proposals:
     def _finish(self, write: Write, outcome: Answer | DdbError) -> None:
         write.is_done = True
         self._open_bytes -= len(write.command)
+        tell, write.tell = write.tell, _nobody  # it stays in the queue of deadlines for a while: who was told need not
+        write.command = NOTHING
         try:
-            write.tell(outcome)
+            tell(outcome)
         except Exception:  # noqa: BLE001 - a bug in a client's handler is no reason to doubt this replica
             logger.failure("whoever was told what became of a write failed")

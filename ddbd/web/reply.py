@@ -104,8 +104,8 @@ def send_whole(request: Any, reply: Reply, common: Common, index: int) -> None:
 
 
 def answered_later(request: Any) -> Any:
-    """What a handler gives that began something which will answer. Klein on twisted.web's own channel wants a Deferred."""
-    if getattr(request, "answer", None) is not None:
+    """What a handler gives that began something which will answer. Klein would end the request there and then: it gets a Deferred."""
+    if getattr(request, "is_straight", False):
         return NOT_DONE_YET
     return request.notifyFinish().addErrback(lambda _: None)  # the client is gone
 

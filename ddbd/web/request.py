@@ -45,7 +45,19 @@ class Request:
 
     __slots__ = (
         *("_args", "_began", "_chunked", "_content", "_fields", "_finish_waiters", "_is_whole", "_keep_open", "_kind", "_pieces"),
-        *("_status", "body_bytes", "branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "load", "mapper"),
+        *(
+            "_status",
+            "body_bytes",
+            "branch_segments",
+            "call",
+            "channel",
+            "clientproto",
+            "finished",
+            "is_persistent",
+            "is_straight",
+            "load",
+            "mapper",
+        ),
         *("method", "path", "postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
     )
 
@@ -64,6 +76,7 @@ class Request:
         self.load: BodyStream | None = None
         self.startedWriting = 0
         self.finished = 0
+        self.is_straight = False  # its handler was called without Klein's router
         self.call: Deferred[Any] | None = None  # what answers; cancelled when the client goes away
         self._pieces = incoming.pieces
         self._content: BytesIO | None = None

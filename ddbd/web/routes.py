@@ -40,6 +40,7 @@ class Routes:
         handler = self._handlers.get((request.method, request.path))
         if handler is None:
             return False
+        request.is_straight = True
         result = handler(request)
         if result is NOT_DONE_YET:
             return True

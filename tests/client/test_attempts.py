@@ -128,6 +128,19 @@ def test_a_write_that_is_not_done_is_not_made_doubtful_at_the_end(form: Form, ca
     assert form.clock.seconds() > 10.0
 
 
+@pytest.mark.parametrize("deadline_seconds", [15.0, 20.0, 25.0, 30.0, 60.0])
+@pytest.mark.parametrize("nodes", [(A,), (A, B), (A, B, C)])
+def test_nodes_that_say_no_after_their_time_leave_no_doubt_whatever_the_deadline(form: Form, nodes: Any, deadline_seconds: float) -> None:
+    def late(address: str, request: Request) -> Any:
+        if form.clock.seconds() > deadline_seconds - NODE_SECONDS:
+            return LATE  # its answer would come behind the deadline
+        form.clock.advance(NODE_SECONDS)
+        return NOT_NOW
+
+    with pytest.raises(Unavailable):
+        insert(form.client(late, Policy(deadline_seconds=deadline_seconds), nodes=nodes))
+
+
 @pytest.mark.parametrize("lost", [BROKEN, LATE, problem(504, "outcome_unknown"), answer(b"<html>", 503), answer(b"", 502)])
 def test_one_attempt_that_may_be_done_makes_the_outcome_unknown(form: Form, lost: Any) -> None:
     """A node's later 503 speaks of its own attempt only."""

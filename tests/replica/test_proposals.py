@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -363,6 +365,24 @@ def test_an_answer_may_lead_to_the_next_write_at_once(node: Node) -> None:
     node.take()
     node.applied(1)
     assert [each.command for each in node.take()] == [insert("b")]
+
+
+def test_a_write_that_is_over_keeps_nothing_of_its_client(node: Node) -> None:
+    """It stays in the queue of deadlines until an earlier one has passed."""
+
+    class Client:
+        def told(self, _: object) -> None:
+            pass
+
+    node.add("earlier", deadline=1.0)
+    client = Client()
+    gone = weakref.ref(client)
+    node.proposals.add(insert("a"), "", b"", NEVER, client.told)
+    del client
+    node.take()
+    node.applied(2)
+    gc.collect()
+    assert gone() is None
 
 
 def test_an_error_of_a_client_does_not_stop_the_others(node: Node) -> None:

@@ -181,6 +181,35 @@ def test_a_master_only_call_goes_on_when_there_is_a_leader(node: Node) -> None:
     assert node.twin.timeouts[-1] == 3.0
 
 
+BODIES = {
+    "insert": {"table_name": "students", "data": {}},
+    "update": {"table_name": "students", "row_id": "1", "new_data": {}},
+    "delete_record": {"table_name": "students", "row_id": "1"},
+}
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("call", BODIES)
+def test_a_write_is_answered_by_what_it_came_to_and_not_before_however_its_path_is_spelt(school: Node, call: str, escaped: bool) -> None:
+    """An escaped path is found by Klein's router, which ends a request as soon as its handler does not make it wait."""
+    path = f"/%{ord(call[0]):02x}{call[1:]}" if escaped else f"/{call}"
+    school.twin.holding = True
+    connection = school.start("POST", path, json.dumps(BODIES[call]).encode())
+    assert connection.out == b""
+    school.twin.held.pop().errback(OutcomeUnknown("no answer in time"))
+    response = connection.response()
+    assert (response.status, response.code) == (504, "outcome_unknown")
+
+
+@pytest.mark.parametrize("call", BODIES)
+def test_a_client_that_leaves_before_its_write_is_done_is_told_nothing(school: Node, call: str) -> None:
+    school.twin.holding = True
+    connection = school.start("POST", f"/{call}", json.dumps(BODIES[call]).encode())
+    connection.lose()
+    school.twin.held.pop().errback(OutcomeUnknown("no answer in time"))
+    assert connection.out == b""
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
