@@ -49,7 +49,7 @@ def round_with(fault: Fault, folder: Path) -> Round:
 
 def test_acknowledged_writes_that_a_lying_disk_lost_are_found(tmp_path: Path) -> None:
     played = round_with(LyingDisks("lying disks"), tmp_path)
-    # What is left is counted only when all nodes are back. The place of a lost write was given to another one meanwhile, and is told in any case.
+    # What is left is counted only when all nodes are back. That the place of a lost write was given to another one is told in any case.
     told = ("LOST", "both have place")
     assert any(word in finding for word in told for finding in played.findings), played.report(tmp_path)
 
