@@ -59,8 +59,8 @@ def _interact(frame: Frame, session: Session) -> None:
     frame.tell("ddb shell; .help for help, Ctrl-D to leave")
     while True:
         try:
-            # At the prompt Ctrl-C is a key. It is a signal while a prompt begins or ends, and of one that is at its end prompt_toolkit's own
-            # handler knows nothing any more: it would print a traceback.
+            # At the prompt Ctrl-C is a key. It is a signal while a prompt begins or ends, and of one that is at its end the handler of
+            # prompt_toolkit knows nothing any more: it would print a traceback.
             _run_safely(frame, session, prompt.prompt(session.prompt(), handle_sigint=False))
         except KeyboardInterrupt:
             continue
