@@ -8,10 +8,12 @@ Values: text, integers of 64 bits, finite floats, booleans, null, and nested lis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+
+from ddbd.errors import DdbError
 
 FORMAT = 2  # of proposals in the log; a node refuses a log with a higher one. 2: the commands of a restore
 
@@ -135,6 +137,9 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     code: str
     detail: str
     body: Mapping[str, Any]  # one of `answers.Written`
+
+
+Tell = Callable[[Answer | DdbError], None]  # called once, with what a write came to
 
 
 class Applied(NamedTuple):

@@ -24,7 +24,7 @@ from typing import Protocol, cast
 import msgspec
 from twisted.logger import Logger
 
-from ddbd.commands import Answer, AnyCommand, Applied, Proposal, Register, encode_proposal
+from ddbd.commands import Answer, AnyCommand, Applied, Proposal, Register, Tell, encode_proposal
 from ddbd.errors import Busy, DdbError, NoLeader, NotReady, OutcomeUnknown
 from ddbd.raft.types import NodeId
 from ddbd.replica.promises import Dice
@@ -32,7 +32,10 @@ from ddbd.replica.promises import Dice
 FORWARD_BYTES_MAX = 1024 * 1024  # of proposals in one message to the leader
 REPEAT_SECONDS = 0.5  # of silence before a write is sent again; doubles each time
 REPEAT_SECONDS_MAX = 8.0
+NOTHING = msgspec.Raw(b"")
 IDLE_MAX = 1_000  # writes that are over and still in the queue of deadlines, beyond as many as are open
+
+logger = Logger()
 
 
 class Windows(Protocol):
@@ -41,14 +44,6 @@ class Windows(Protocol):
     def registered(self, origin: str) -> tuple[int, int] | None: ...
 
     def open_sequences(self, origin: str) -> tuple[int, int, list[tuple[int, int]]]: ...
-
-
-logger = Logger()
-
-Tell = Callable[[Answer | DdbError], None]  # called once, with what a write came to
-
-
-NOTHING = msgspec.Raw(b"")
 
 
 def _nobody(_: Answer | DdbError) -> None: ...

@@ -8,7 +8,7 @@ from typing import Literal
 from twisted.internet.defer import Deferred, fail, succeed
 
 from ddbd.answers import Address, ClusterStatus, Handed, NodeStatus, TableStatus
-from ddbd.commands import Answer, AnyCommand, format_of
+from ddbd.commands import Answer, AnyCommand, Tell, format_of
 from ddbd.config import Config
 from ddbd.errors import DdbError, Fatal, NoLeader, NotReady, OutcomeUnknown
 from ddbd.raft.messages import Message
@@ -16,7 +16,6 @@ from ddbd.raft.types import NodeId, Role
 from ddbd.replica.driver import Driver
 from ddbd.replica.handover import HANDOVER_FORMAT
 from ddbd.replica.promises import World
-from ddbd.replica.proposals import Tell
 from ddbd.replica.reads import Waiter
 from ddbd.replica.saves import Saves
 from ddbd.replica.tuning import raft_config

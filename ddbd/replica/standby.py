@@ -5,11 +5,10 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, fail
 
 from ddbd.answers import Handed, StandbyStatus
-from ddbd.commands import Answer, AnyCommand
+from ddbd.commands import Answer, AnyCommand, Tell
 from ddbd.config import Config
 from ddbd.errors import Fatal, NotReady
 from ddbd.raft.types import NodeId
-from ddbd.replica.proposals import Tell
 from ddbd.storage import Tables
 
 REASON = "this node waits for the other nodes of its config, to form the cluster or to join it"

@@ -215,26 +215,23 @@ class DiskLog:
         return Failure(self._fail("fsync", failure.value or OSError("unknown")))
 
     def _write(self, hard_state: HardState | None, entries: Sequence[Entry], final: bool) -> None:
-        """The record that closes a batch tells nothing new, also where it repeats a hard state: without it nothing is lost."""
+        """The record that closes a batch repeats a hard state that it may hold already: without it nothing is lost."""
         parts: list[tuple[int, bytes]] = []
         if hard_state is not None:
             self._state.hard_state = hard_state
-            parts.append((records.HARD_STATE, self._hard_payload()))
+            parts.append((records.HARD_STATE, records.encode_hard_state(hard_state)))
         parts += [(records.ENTRY, records.encode_entry(entry)) for entry in entries]
-        end = self._hard_payload() if final else b""
-        size = sum([len(payload) for _, payload in parts]) + len(end) + (len(parts) + 1) * records.HEAD_BYTES
+        if final:
+            parts.append((records.HARD_STATE, self._hard_payload()))
+        size = sum(len(payload) for _, payload in parts) + len(parts) * records.HEAD_BYTES
         self._make_room(size, entries[0].index if entries else None)
         if not self._unsynced:
             self._batch += 1
-        data, crc, salt, batch = bytearray(), self._crc, self._salt, self._batch
-        position = self._last_number << OFFSET_BITS | self._offset
+        data, crc, salt = bytearray(), self._crc, self._salt
         places = []
-        for kind, payload in parts:
-            record, crc = records.encode(kind, False, payload, crc, batch, salt)
-            places.append((position + len(data), len(record)))
-            data += record
-        if final:
-            record, crc = records.encode(records.HARD_STATE, True, end, crc, batch, salt)
+        for number, (kind, payload) in enumerate(parts, 1):
+            record, crc = records.encode(kind, final and number == len(parts), payload, crc, self._batch, salt)
+            places.append((self._offset + len(data), len(record)))
             data += record
         offset = self._offset + len(data)
         if offset > self._written:
@@ -242,8 +239,9 @@ class DiskLog:
             data += bytes(self._written - offset)
         self._segments[self._last_number].file.write(self._offset, bytes(data))
         self._offset, self._crc = offset, crc
-        for entry, (position, length) in zip(entries, places if hard_state is None else places[1:], strict=True):
-            self._state.add(entry, position, length)
+        first_entry = 0 if hard_state is None else 1
+        for entry, (offset, length) in zip(entries, places[first_entry:], strict=False):
+            self._state.add(entry, self._last_number << OFFSET_BITS | offset, length)
 
     def _make_room(self, size: int, first_index: int | None) -> None:
         current = self._segments[self._last_number]

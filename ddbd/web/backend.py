@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from ddbd.answers import ClusterStatus, Handed
-from ddbd.commands import Answer, AnyCommand
+from ddbd.commands import Answer, AnyCommand, Tell
 from ddbd.config import Config
-from ddbd.errors import DdbError, Fatal
+from ddbd.errors import Fatal
 from ddbd.raft.types import NodeId
 from ddbd.storage import Tables
 
@@ -41,9 +40,7 @@ class Backend(Protocol):
     @property
     def applied_index(self) -> int: ...
 
-    def submit(
-        self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Callable[[Answer | DdbError], None]
-    ) -> None:
+    def submit(self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Tell) -> None:
         """As `propose`, for the many: `tell` is called once with the answer or the error. Raises those that are known at once."""
 
     def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:

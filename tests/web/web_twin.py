@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from ddbd.answers import Handed
-from ddbd.commands import Answer, AnyCommand, Proposal, Register, encode_proposal
+from ddbd.commands import Answer, AnyCommand, Proposal, Register, Tell, encode_proposal
 from ddbd.config import Config, Limits, Node
 from ddbd.errors import NoLeader
 from ddbd.raft.types import Entry, EntryKind, NodeId
@@ -79,7 +78,7 @@ class Twin:
             return self.held[-1]
         return succeed(value)
 
-    def submit(self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Callable[[Any], None]) -> None:
+    def submit(self, command: AnyCommand, timeout_seconds: float, key: str, fingerprint: bytes, tell: Tell) -> None:
         self.propose(command, timeout_seconds, key, fingerprint).addCallbacks(tell, lambda failure: tell(failure.value))
 
     def propose(self, command: AnyCommand, timeout_seconds: float, key: str = "", fingerprint: bytes = b"") -> Deferred[Answer]:
