@@ -35,6 +35,7 @@ from ddbd.web.parameters import AT_MASTER, LOAD, TIMELINE, WRITE, Parameters
 from ddbd.web.problems import CONTENT_TYPE, problem_of
 from ddbd.web.reply import Common, Reply, answered_later, common, cut, json_reply, send_stream, send_whole, set_head
 from ddbd.web.restore import restore
+from ddbd.web.routes import failed
 from ddbd.web.watching import METRICS_TYPE, Watch
 
 NO_LOAD = "; a streaming load is one by its Content-Type, text/csv or application/x-ndjson"  # curl sends another unless told
@@ -307,7 +308,7 @@ class Api:
         try:
             self._send(request, _told(outcome))
         except Exception:  # noqa: BLE001 - as in `answering`
-            Deferred.fromCoroutine(self.refuse(request, Failure()))
+            Deferred.fromCoroutine(self.refuse(request, Failure())).addErrback(failed, request)
 
     async def _propose_at_master(self, write: Write, command: AnyCommand) -> Reply:
         """Held while there is no leader, like any write; at another node the client is sent to the leader."""

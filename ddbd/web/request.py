@@ -45,20 +45,8 @@ class Request:
 
     __slots__ = (
         *("_args", "_began", "_chunked", "_content", "_fields", "_finish_waiters", "_is_whole", "_keep_open", "_kind", "_pieces"),
-        *(
-            "_status",
-            "body_bytes",
-            "branch_segments",
-            "call",
-            "channel",
-            "clientproto",
-            "finished",
-            "is_persistent",
-            "is_straight",
-            "load",
-            "mapper",
-        ),
-        *("method", "path", "postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
+        *("_status", "body_bytes", "branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "is_straight"),
+        *("load", "mapper", "method", "path", "postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
     )
 
     def __init__(self, channel: Channel, incoming: Incoming) -> None:

@@ -47,7 +47,7 @@ class Routes:
         if isinstance(result, Deferred):
             if not request.finished:
                 request.call = result
-                result.addCallbacks(_write, _failed, (request,), {}, (request,))
+                result.addCallbacks(_write, failed, (request,), {}, (request,))
         else:
             _write(result, request)
         return True
@@ -68,6 +68,7 @@ def _write(result: Any, request: Request) -> None:
         request.finish()
 
 
-def _failed(failure: Any, request: Request) -> None:
+def failed(failure: Any, request: Any) -> None:
+    """The refusal itself failed: the client hears of it all the same."""
     if not request.finished:
         request.processingFailed(failure)

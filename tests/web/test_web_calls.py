@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from web_client import Node
 
-from ddbd.errors import Busy, Corrupt, NoLeader, OutcomeUnknown
+from ddbd.errors import Busy, Corrupt, NoLeader, OutcomeUnknown, StorageFailed
 from ddbd.web.watching import unwatched
 
 
@@ -199,6 +199,14 @@ def test_a_write_is_answered_by_what_it_came_to_and_not_before_however_its_path_
     school.twin.held.pop().errback(OutcomeUnknown("no answer in time"))
     response = connection.response()
     assert (response.status, response.code) == (504, "outcome_unknown")
+
+
+def test_a_write_whose_refusal_fails_is_answered_all_the_same(school: Node) -> None:
+    """The backend cannot take the news that its disk is broken."""
+
+    school.twin.bears_no_fatal = True
+    school.twin.errors["propose"] = StorageFailed("the disk is broken")
+    assert school.post("/insert", BODIES["insert"]).status == 500
 
 
 @pytest.mark.parametrize("call", BODIES)

@@ -41,6 +41,7 @@ class Twin:
         self.errors: dict[str, Exception] = {}
         self.holding = False
         self.fatals: list[Exception] = []
+        self.bears_no_fatal = False
         self.held: list[Deferred[Any]] = []
         self.cancelled: list[Deferred[Any]] = []
         self.staleness: int | None = 12
@@ -62,6 +63,8 @@ class Twin:
 
     def fatal(self, error: Exception) -> None:
         self.fatals.append(error)
+        if self.bears_no_fatal:
+            raise error
 
     def _apply(self, proposal: Proposal) -> Answer:
         entry = Entry(self.applied_index + 1, self.term, 1_000, EntryKind.COMMAND, encode_proposal(proposal))
