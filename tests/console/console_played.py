@@ -97,6 +97,7 @@ class PlayedNode:
         self.refused = False  # no feed at all: 503
         self.answers: dict[str, tuple[int, str, bytes]] = {}  # by path: status, content type, body
         self.local_answers: dict[str, tuple[int, str, bytes]] = {}  # of reads with consistency=local
+        self.staleness = "unknown"  # what those say of their age
         self._tabs: list[queue.Queue[tuple[str, Any] | None]] = []
         self._number = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -200,9 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _other(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         played, (path, _, query) = self.server.played, self.path.partition("?")
-        said = (played.local_answers if "consistency=local" in query else played.answers).get(path)
+        is_local = "consistency=local" in query
+        said = (played.local_answers if is_local else played.answers).get(path)
         if said is not None:
-            self._reply(*said)
+            self._reply(*said, {"Ddb-Staleness-Ms": played.staleness} if is_local else {})
         elif self.server.played.behind is None:
             self._reply(404, "application/problem+json", b'{"title":"Not found","detail":"nothing is played here","code":"not_found"}')
         else:

@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any
 
+import pytest
 from console_kit import PHONE, Tabs
 from console_played import PlayedNode, peer, status
 from playwright_or_skip import expect
@@ -187,14 +188,18 @@ def test_a_table_that_the_feed_has_not_told_of_yet_is_asked_for(tabs: Tabs, play
         expect(page.locator(".number-of-rows")).to_have_text("1 row, 1 column")
 
 
-def test_without_a_leader_the_own_copy_of_the_node_is_offered(tabs: Tabs, played: PlayedNode) -> None:
+@pytest.mark.parametrize(
+    ("staleness", "age"), [("unknown", "of unknown age"), ("300", "about 1 s old at most"), ("7200000", "about 2 h old at most")]
+)
+def test_without_a_leader_the_own_copy_of_the_node_is_offered(tabs: Tabs, played: PlayedNode, staleness: str, age: str) -> None:
+    played.staleness = staleness
     refusal = {"title": "No leader", "detail": "no leader was elected before the timeout", "code": "no_leader"}
     played.answers["/select"] = (503, "application/problem+json", json.dumps(refusal).encode())
     played.local_answers["/select"] = (200, "application/json", b'[{"row_id":"1","name":"Ahmed","grade":"A","_version":5}]')
     with tabs.open(played.url + "#/data/DDB0/students") as page:
         page.get_by_role("link", name="Read this node's own copy").click()
         expect(page.locator("td", has_text="Ahmed")).to_be_visible()
-        note = page.get_by_text("This node's own copy, of unknown age.")
+        note = page.get_by_text(f"This node's own copy, {age}.")
         expect(note).to_be_visible()
         assert "consistency=local" in page.url
         tabs.shoot(page, "own-copy")

@@ -127,7 +127,7 @@ export function openRows(main, start) {
   /** A copy says how old it may be. @param {Route} shown @param {string | null} age in milliseconds, or "unknown" */
   const showAge = (shown, age) => {
     copy.hidden = !isLocal(shown);
-    const known = age !== null && age !== "unknown" ? `at most ${duration(Number(age) / 1000)} old` : "of unknown age";
+    const known = age !== null && age !== "unknown" ? `about ${duration(Math.ceil(Number(age) / 1000))} old at most` : "of unknown age";
     const back = h("a", { href: withParams(shown, { consistency: "", after: "", page: "" }) }, "Ask the cluster");
     fill(copy, `This node's own copy, ${known}. `, back);
   };
