@@ -73,7 +73,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_seconds_max: float = 300.0  # the largest ?timeout
     feeds_max: int = 64  # tabs of the console that watch this node; each may hold a snapshot of a megabyte
     scan_seconds: float = 30.0  # the life of a scan's read transaction: 503 when it did not start to answer, else cut
-    backup_idle_seconds: float = 60.0  # a backup whose client takes nothing for so long is cut: its copy takes space on the disk
+    backup_idle_seconds: float = 60.0  # a backup whose client takes next to nothing in so long is cut: its copy takes space on the disk
 
     # Queues inside. Beyond: 503 overloaded, or messages to that peer are dropped (Raft repeats them).
     proposals_open_max: int = 10_000
@@ -92,7 +92,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segment_bytes: int = 64 * 1024 * 1024
     log_tail_entries: int = 100_000  # kept behind the durable index for slow followers
     log_tail_bytes: int = 1024 * 1024 * 1024  # at most this of them, in whole segments
-    checkpoint_wal_bytes: int = 16 * 1024 * 1024
+    checkpoint_wal_bytes: int = 64 * 1024 * 1024
     checkpoint_entries: int = 50_000  # applied since the last checkpoint, where the WAL is still short
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ddbd.replica.driver import Driver
 
 
+LOW_WAL_BYTES = 1024 * 1024
+
+
 class Compaction:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -38,7 +41,9 @@ class Compaction:
         limits, tables = self._driver.config.limits, self._driver.store.tables
         if tables.applied_index - self._applied_at >= limits.checkpoint_entries:
             return True
-        return tables.applied_index > self._applied_at and int(tables.counters().get("wal_bytes", 0)) >= limits.checkpoint_wal_bytes
+        # On a disk that is nearly full the WAL is kept from growing, and what it owes the tables is paid while there is room.
+        wal_bytes_max = min(LOW_WAL_BYTES, limits.checkpoint_wal_bytes) if self._driver.store.disk_low() else limits.checkpoint_wal_bytes
+        return tables.applied_index > self._applied_at and int(tables.counters().get("wal_bytes", 0)) >= wal_bytes_max
 
     def _checkpointed(self, durable: SnapshotMeta) -> None:
         self._is_under_way = False

@@ -2,6 +2,9 @@
 
 Below the reserve new rows are refused (507), while the log must still take deletes, elections and commits. A quarter of the reserve is
 therefore held by a file of no content; it is unlinked when less than half of the reserve is free, and made again when there is plenty.
+
+Space that the next checkpoint will take is not free: what waits in SQLite's WAL makes the tables' file longer. A node that counted it as
+free would refuse rows too late, and end when the checkpoint meets the full disk; and it would end there after each restart.
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ class Ballast:
         path: Path,
         reserve_bytes: int,
         clock: Callable[[], float],
-        look: Callable[[Path], int] | None = None,
+        free: Callable[[Path], int] | None = None,
     ) -> None:
         self._path = path
         self._file = path / "ballast"
         self._reserve_bytes = reserve_bytes
         self._clock = clock
-        self._free_at = look or free_bytes
+        self._free_at = free or free_bytes
+        self.owed: Callable[[], int] = lambda: 0  # bytes that are free and spoken for
         self._checked_at: float | None = None
         self._low = False
 
@@ -37,8 +41,15 @@ class Ballast:
             self._low = self._look()
         return self._low
 
+    def spare_bytes(self) -> int:
+        """What may be allocated ahead of need: the reserve is not for that. Negative where it is touched."""
+        return self._free_bytes() - self._reserve_bytes
+
+    def _free_bytes(self) -> int:
+        return self._free_at(self._path) - self.owed()
+
     def _look(self) -> bool:
-        free = self._free_at(self._path)
+        free = self._free_bytes()
         held = self._file.exists()
         if held and free < self._reserve_bytes // 2:
             self._file.unlink()

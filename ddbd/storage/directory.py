@@ -31,7 +31,7 @@ from ddbd.config import Limits
 from ddbd.errors import ConfigError, Corrupt, StorageFailed
 from ddbd.raft.types import Membership, SnapshotMeta
 from ddbd.storage import SnapshotFile
-from ddbd.storage.ballast import Ballast
+from ddbd.storage.ballast import Ballast, free_bytes
 from ddbd.storage.disk import Disk, RealDisk, write_atomically
 from ddbd.storage.fence import assert_startable
 from ddbd.storage.log import DiskLog
@@ -177,6 +177,7 @@ class DiskStore:
         founders: Membership,
         lock: DirectoryLock,
         progress: Callable[[int], None],
+        free: Callable[[Path], int],
     ) -> None:
         self._path = path
         self._identity = identity
@@ -188,14 +189,16 @@ class DiskStore:
         self._lock = lock
         self._threads = threads_for(reactor, "install")
         self._checked: tuple[SnapshotMeta, str] | None = None  # the incoming snapshot that was read through and synced
-        self._ballast = Ballast(path, limits.disk_reserve_bytes, clock)
+        self._ballast = Ballast(path, limits.disk_reserve_bytes, clock, free)
         self._ballast.low()  # on a full disk the ballast goes first: opening needs a little space, too
         syncer = Syncer(threads_for(reactor, "log-sync"), clock)
-        self.log = DiskLog(disk, str(path / "log"), limits, founders=founders, syncer=syncer, progress=progress)
+        spare = self._ballast.spare_bytes
+        self.log = DiskLog(disk, str(path / "log"), limits, founders=founders, syncer=syncer, progress=progress, spare=spare)
         try:
             self._generation = self.log.recovered.generation
             self._clean(self._generation)
             self.tables = self._open_tables(self._generation)
+            self._ballast.owed = lambda: self.tables.owed_bytes()
         except BaseException:
             self.log.close()
             raise
@@ -342,13 +345,14 @@ def open_store(
     disk: Disk | None = None,
     lock: DirectoryLock | None = None,
     progress: Callable[[int], None] = nobody_waits,
+    free: Callable[[Path], int] = free_bytes,
 ) -> DiskStore:
     """Opens or begins the data directory of `identity`.
 
     `founders` is the membership before the first entry: who forms the cluster, or nobody for a node that joins one. Without a reactor
     no thread is started and everything is done at once. A `lock` that is given is taken over. `progress` is told, again and
-    again, how many bytes of the log were read. Raises ConfigError (nothing was
-    touched), Corrupt, StorageFailed.
+    again, how many bytes of the log were read; `free` says how many are free on the disk. Raises ConfigError (nothing was touched),
+    Corrupt, StorageFailed.
     """
     path = Path(data_dir)
     there = read_identity(path)
@@ -363,7 +367,7 @@ def open_store(
         logged = there is not None and there.logged
         if there is None or there.formed != identity.formed:
             write_identity(path, replace(identity, logged=logged), disk)
-        store = DiskStore(path, identity, limits, reactor, clock, disk, founders, held, progress)
+        store = DiskStore(path, identity, limits, reactor, clock, disk, founders, held, progress, free)
         if not logged:
             _write_logged(store, path, identity, disk)
         return store

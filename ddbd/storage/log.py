@@ -4,9 +4,10 @@
 
 * A batch is never split over segments. One that does not fit begins the next segment, as does one that replaces entries from before this
   segment: then a header's place always tells where the log begins if this segment becomes the first one.
-* A segment is allocated whole, so that an fdatasync has no length of file to write. And now and then a batch is written with zeros behind
-  it: space that was allocated and never written has to be noted as written by the first sync of it (ext4: in its journal), so one sync in
-  many does that for all that follow. Zeros are what a torn write of them leaves, too.
+* A segment is allocated whole, so that an fdatasync has no length of file to write; shorter where that would take from the disk's
+  reserve. And now and then a batch is written with zeros behind it: space that was allocated and never written has to be noted as written
+  by the first sync of it (ext4: in its journal), so one sync in many does that for all that follow. Zeros are what a torn write of them
+  leaves, too.
 * Compaction unlinks whole segments, oldest first, and syncs the folder after each: no power cut leaves a gap.
 * `install` is the header of a new segment, which appears by one rename: the switch is whole or not at all.
 * A batch ends with the hard state, once more. So what a flipped bit hits in what was saved has a good record of its batch behind it, and
@@ -18,6 +19,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -35,6 +37,7 @@ from ddbd.storage.threads import InlineThreads
 
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 _REWRITE_BYTES = 1024 * 1024  # at once, when a node starts
+SEGMENT_BYTES_MIN = 1024 * 1024  # on a disk that is nearly full
 ZEROS_BYTES = 256 * 1024  # written ahead of the records
 _READ_SLACK = 1024  # hard states that may lie between two entries
 
@@ -57,13 +60,15 @@ class DiskLog:
         syncer: Syncer | None = None,
         progress: Callable[[int], None] = recovery.nobody_waits,
         entropy: Callable[[int], bytes] = os.urandom,
+        spare: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
-        """Opens or begins the log. Raises Corrupt, StorageFailed."""
+        """Opens or begins the log. `spare` says how many bytes may be allocated ahead. Raises Corrupt, StorageFailed."""
         self._disk = disk
         self._folder = folder
         self._segment_bytes = limits.segment_bytes
         self._syncer = syncer or Syncer(InlineThreads(), time.monotonic)
         self._entropy = entropy
+        self._spare = spare
         self._failed: str | None = None
         self._saving = False
         self._unsynced = False  # a commit was written and not synced: its batch number is still open
@@ -283,7 +288,8 @@ class DiskLog:
         header = records.make_header(
             number, first, salt, place, state.generation if generation is None else generation, state.hard_state, installed
         )
-        size = max(self._segment_bytes, room_bytes + 4096 + len(header.membership))
+        ahead = min(self._segment_bytes, max(SEGMENT_BYTES_MIN, self._spare()))
+        size = max(ahead, room_bytes + 4096 + len(header.membership))
         segment, tail = recovery.create_segment(self._disk, self._folder, size, header, self._crc, self._batch + 1)
         self._segments[number] = segment
         self._last_number = number

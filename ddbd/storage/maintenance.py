@@ -138,11 +138,24 @@ class Checkpoints:
 
     def pending_bytes(self) -> int:
         """Of the frames that are still to be copied. (The WAL's file never gets shorter, so its length tells nothing.) Raises Fatal."""
+        return self._asked(self._pending_bytes)
+
+    def _pending_bytes(self) -> int:
+        frames, copied = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        return (frames - copied) * (FRAME_HEAD_BYTES + int(self._writer.pragma("page_size")))
+
+    def owed_bytes(self) -> int:
+        """By how much the tables' file gets longer when all is copied that is in the WAL now. Raises Fatal."""
+        return self._asked(self._owed_bytes)
+
+    def _owed_bytes(self) -> int:
+        return max(0, int(self._writer.pragma("page_count")) * int(self._writer.pragma("page_size")) - self.file_bytes)
+
+    def _asked(self, question: Callable[[], int]) -> int:
         if self.closed:
             return 0
         try:
-            frames, copied = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-            return (frames - copied) * (FRAME_HEAD_BYTES + int(self._writer.pragma("page_size")))
+            return question()
         except apsw.BusyError:
             return 0
         except apsw.Error as error:
@@ -191,15 +204,16 @@ def make_copy(source: str, target: str, reserve_bytes: int = 0) -> None:
     with fatal(source):
         connection = connect(source)
         try:
-            _assert_room(connection, target, reserve_bytes)
+            _assert_room(connection, source, target, reserve_bytes)
             _copy(connection, target)
         finally:
             connection.close()
 
 
-def _assert_room(source: apsw.Connection, target: str, reserve_bytes: int) -> None:
-    size_bytes = source.pragma("page_count") * source.pragma("page_size")
-    room = free_bytes(Path(target).parent) - reserve_bytes
+def _assert_room(connection: apsw.Connection, source: str, target: str, reserve_bytes: int) -> None:
+    size_bytes = connection.pragma("page_count") * connection.pragma("page_size")
+    owed_bytes = max(0, size_bytes - os.path.getsize(source))  # to the tables' own file, by the next checkpoint
+    room = free_bytes(Path(target).parent) - reserve_bytes - owed_bytes
     if size_bytes > room:
         raise NoRoom(f"{target}: a copy of the tables takes {size_bytes} bytes, {max(0, room)} are free above the reserve; make room")
 

@@ -208,6 +208,10 @@ class SqliteTables:
         self._check()
         return self._copies.make()
 
+    def owed_bytes(self) -> int:
+        """Space on the disk that the next checkpoint will take."""
+        return self._checkpoints.owed_bytes()
+
     def counters(self) -> Counters:
         return {
             "idempotency_keys": self._machine.keys,

@@ -1,8 +1,8 @@
 """A backup on its way to a client: the copy of the tables is made first, then written line by line with flat memory.
 
-One slice is written in a turn of the reactor, and none while the client does not read. One that takes nothing for `backup_idle_seconds`
-is cut, because the copy takes space on this node's disk as long as it is read. What breaks off ends without its last chunk, and without
-its last line (see `ddbd.backupfile`).
+One slice is written in a turn of the reactor, and none while the client does not read. One that takes next to nothing in
+`backup_idle_seconds` is cut, because the copy takes space on this node's disk as long as it is read. What breaks off ends without its last
+chunk, and without its last line (see `ddbd.backupfile`).
 """
 
 from __future__ import annotations

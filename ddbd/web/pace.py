@@ -1,7 +1,7 @@
 """How fast a long answer is written: one piece in each turn of the reactor, none while the client does not read, and not for ever.
 
-A client reads as long as bytes leave, be they few: a piece can be megabytes, and the transport asks for the next one when it has got rid of
-all of them. So what has not left yet is looked at, once in `idle_seconds`; where it is as much as the last time, the answer is given up.
+A client reads as long as bytes leave: a piece can be megabytes, and the transport asks for the next one when it has got rid of all of them.
+So what has not left yet is looked at, once in `idle_seconds`; where hardly less is left than the last time, the answer is given up.
 """
 
 # mypy: disallow_untyped_calls=False
@@ -23,6 +23,9 @@ from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from ddbd.errors import ScanTimedOut
+
+
+TAKEN_BYTES_MIN = 16 * 1024  # in one period, or all that there is: a byte now and then must not hold an answer open for ever
 
 
 def unsent_bytes(transport: Any) -> int:
@@ -48,7 +51,7 @@ class Pace:
         self._timer: IDelayedCall | None = None  # runs exactly then
 
     async def turn(self) -> None:
-        """Before the next piece. Raises ScanTimedOut where the client took nothing for too long."""
+        """Before the next piece. Raises ScanTimedOut where the client took next to nothing for too long."""
         await deferLater(self._clock, 0, lambda: None)
         while self._is_paused:
             self._resumed = Deferred()
@@ -57,7 +60,7 @@ class Pace:
 
     def _look_later(self, before: int) -> None:
         unsent = self._unsent()
-        if unsent < before:
+        if before - unsent >= max(1, min(before, TAKEN_BYTES_MIN)):
             self._timer = self._clock.callLater(self._idle_seconds, self._look_later, unsent)
         else:
             self._timer = None

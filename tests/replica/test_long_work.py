@@ -9,9 +9,11 @@ from msgspec.structs import replace
 from replica_kit import SMALL, Cluster, MemoryNode, Outcome, fill, lines
 from twisted.internet.defer import Deferred, fail
 
+from ddbd.answers import Counters
 from ddbd.config import Limits
 from ddbd.errors import StorageFailed
 from ddbd.raft.types import SnapshotMeta
+from ddbd.replica.compaction import LOW_WAL_BYTES
 from ddbd.storage import SnapshotFile
 from ddbd.storage.memory import MemoryLog, MemoryStore
 from ddbd.storage.memory_tables import MemoryTables
@@ -26,8 +28,13 @@ class SlowTables(MemoryTables):
         self.open: list[tuple[Deferred[Any], Any]] = []
         self.errors: list[Exception] = []
         self.begun = 0
+        self.wal_bytes = 0
+
+    def counters(self) -> Counters:
+        return {**super().counters(), "wal_bytes": self.wal_bytes}
 
     def checkpoint(self) -> Deferred[SnapshotMeta]:
+        self.wal_bytes = 0
         return self._later(super().checkpoint())
 
     def snapshot(self) -> Deferred[SnapshotFile]:
@@ -98,6 +105,23 @@ def test_a_tail_of_few_entries_that_are_large_is_cut_as_well() -> None:
     trio.run(0.5)
     for node in trio.running:
         assert node.core.log.base.index >= node.store.tables.applied_index - SMALL.checkpoint_entries - 20
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_a_wal_that_is_still_short_is_moved_into_the_tables_only_where_the_disk_is_nearly_full(low: bool) -> None:
+    trio = Cluster(limits=Limits(), store_class=SlowStore).set_up()
+    node, others = trio.nodes["1"], [trio.nodes["2"], trio.nodes["3"]]
+    node.store.full = low
+    for each in trio.running:
+        tables(each).wal_bytes = LOW_WAL_BYTES
+    fill(trio, node, 5)
+    trio.run(0.5)
+    assert tables(node).wal_bytes == (0 if low else LOW_WAL_BYTES)
+    assert [tables(other).wal_bytes for other in others] == [LOW_WAL_BYTES] * 2
+    fill(trio, node, 5, "again")
+    tables(node).wal_bytes = LOW_WAL_BYTES - 1
+    trio.run(0.5)
+    assert tables(node).wal_bytes == LOW_WAL_BYTES - 1
 
 
 def test_nothing_is_cut_while_the_checkpoint_has_not_ended(trio: Cluster) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from storage_kit import FOUNDERS, SMALL, CrashDisk, entries, entry, fired, results
 from test_log import HandThreads, SlowClock, meta, read_all
 
@@ -134,6 +135,16 @@ def test_disk_that_is_full_at_a_roll_over_fails_the_save_and_keeps_what_was_save
     with pytest.raises(StorageFailed, match="No space left"):
         fired(log.save(None, [entry(5, data=b"z" * 8000)]))
     assert open_log(disk.crash()).last_index == 4
+
+
+@pytest.mark.parametrize(("spare", "ahead"), [(1 << 40, 4 << 20), (2 << 20, 2 << 20), (0, 1 << 20), (-(1 << 30), 1 << 20)])
+def test_segment_is_allocated_from_what_is_to_spare_but_long_enough_for_many_batches(spare: int, ahead: int) -> None:
+    disk = CrashDisk()
+    log = DiskLog(disk, "log", replace(SMALL, segment_bytes=4 << 20), founders=FOUNDERS, spare=lambda: spare)
+    assert log.counters()["segment_bytes"] == ahead
+    fired(log.save(None, [entry(1, data=b"z" * (5 << 20))]))
+    assert log.counters()["segment_bytes"] > ahead + (5 << 20), "a batch that is longer has its room all the same"
+    assert open_log(disk.crash()).last_index == 1
 
 
 def test_saving_nothing_touches_no_disk() -> None:

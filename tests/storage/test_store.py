@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from storage_kit import FOUNDERS, SMALL, Client, fired, rows
 
 from ddbd.commands import Insert
+from ddbd.config import Limits
 from ddbd.errors import ConfigError, Corrupt, StorageFailed
 from ddbd.raft.types import Entry, HardState, Membership
 from ddbd.storage import Query
@@ -23,8 +24,8 @@ from ddbd.storage.memory import memory_store
 ME = Identity(1, "cluster", "1", "", True)
 
 
-def opened(path: Path, **more: Any) -> DiskStore:
-    return open_store(path, ME, SMALL, founders=FOUNDERS, **more)
+def opened(path: Path, limits: Limits = SMALL, **more: Any) -> DiskStore:
+    return open_store(path, ME, limits, founders=FOUNDERS, **more)
 
 
 def filled(store: Any, count: int = 30) -> Client:
@@ -322,3 +323,44 @@ def test_ballast_is_given_back_when_the_disk_is_nearly_full(tmp_path: Path) -> N
     assert not low(125_000)
     assert not low(400_001)
     assert (tmp_path / "ballast").exists()
+
+
+def test_free_space_that_is_owed_to_the_tables_is_not_free(tmp_path: Path) -> None:
+    free, now = [1_000_000], [0.0]
+    ballast = Ballast(tmp_path, 100_000, lambda: now[0], lambda path: free[0])
+    assert not ballast.low()
+    assert ballast.spare_bytes() == 900_000
+
+    def low(owed_bytes: int) -> bool:
+        ballast.owed, now[0] = (lambda: owed_bytes), now[0] + 1
+        return ballast.low()
+
+    assert not low(900_000)
+    assert low(900_001)
+    assert ballast.spare_bytes() == -1
+    assert (tmp_path / "ballast").exists()
+    assert low(950_001)
+    assert not (tmp_path / "ballast").exists(), "a checkpoint needs it now"
+
+
+def test_node_that_refuses_rows_has_room_on_its_disk_for_all_that_it_took(tmp_path: Path) -> None:
+    """A disk of 40 MB, of which the directory takes what it really takes."""
+    disk_bytes, reserve = 40_000_000, 4_000_000
+    limits = replace(SMALL, segment_bytes=1 << 20, disk_reserve_bytes=reserve)
+
+    def taken() -> int:
+        return sum(path.stat().st_blocks * 512 for path in tmp_path.rglob("*") if path.is_file())
+
+    now = [0.0]
+    store = opened(tmp_path, limits=limits, clock=lambda: now[0], free=lambda path: disk_bytes - taken())
+    client = Client(store.tables).start()
+    while not store.disk_low():
+        now[0] += 1
+        for number in range(25):
+            client.insert(f"{client.index}-{number}", {"name": "x" * 1_000})
+        fired(store.log.save(None, client.log[store.log.last_index :]))
+    assert store.tables.owed_bytes() > reserve, "else the test shows nothing"
+    fired(store.tables.checkpoint())
+    assert store.tables.owed_bytes() == 0
+    assert taken() < disk_bytes - reserve // 2
+    store.close()

@@ -15,7 +15,7 @@ from storage_kit import SMALL, Client, fired, results, rows
 from test_log import HandThreads
 from test_tables import Time
 
-from ddbd.commands import Column, CreateTable, Delete, DeleteTable, DropDatabase, InitDatabase, Insert
+from ddbd.commands import Column, CreateTable, Delete, DeleteTable, DropDatabase, InitDatabase, Insert, Update
 from ddbd.errors import Busy, Corrupt, Fatal, NotReady, StorageFailed, Unavailable
 from ddbd.storage import Query
 from ddbd.storage.maintenance import check_copy
@@ -145,6 +145,20 @@ def test_checkpoint_moves_everything_into_the_file_and_the_wal_begins_anew(table
         client.insert(f"x{number}", {})
     assert wal.stat().st_size == size
     assert 0 < tables.counters()["wal_bytes"] < size
+
+
+def test_what_the_wal_owes_is_what_a_checkpoint_adds_to_the_file(tables: SqliteTables, tmp_path: Path) -> None:
+    client = Client(tables).start()
+    load(client, 10_000)
+    before, owed = (tmp_path / "tables.db").stat().st_size, tables.owed_bytes()
+    assert owed > 100_000
+    fired(tables.checkpoint())
+    assert (tmp_path / "tables.db").stat().st_size == before + owed
+    assert tables.owed_bytes() == 0
+    for number in range(500):
+        client.do(Update(None, "t", str(number), {"grade": "B"}))
+    assert tables.counters()["wal_bytes"] > 100_000
+    assert tables.owed_bytes() == 0, "pages that the file has already take no space"
 
 
 def test_counters_tell_the_length_of_the_file_without_a_look_at_the_disk(tables: SqliteTables, tmp_path: Path) -> None:

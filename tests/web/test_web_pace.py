@@ -17,7 +17,7 @@ from web_twin import config_of
 
 from ddbd.config import Limits
 from ddbd.errors import ScanTimedOut
-from ddbd.web.pace import Pace, unsent_bytes
+from ddbd.web.pace import TAKEN_BYTES_MIN, Pace, unsent_bytes
 
 ONLY_OUR_CHANNEL = True
 IDLE_SECONDS = 60.0
@@ -37,11 +37,11 @@ class Writer:
         self.clock.advance(0)
 
 
-def test_a_client_that_takes_something_within_each_period_is_waited_for() -> None:
+def test_a_client_that_takes_a_little_within_each_period_is_waited_for() -> None:
     writer = Writer()
-    for _ in range(100):
+    while writer.unsent:
         writer.clock.advance(IDLE_SECONDS - 1)
-        writer.unsent -= 1
+        writer.unsent -= min(writer.unsent, TAKEN_BYTES_MIN)
         writer.clock.advance(1)
     assert writer.ended == []
     writer.pace.resumeProducing()
@@ -49,13 +49,15 @@ def test_a_client_that_takes_something_within_each_period_is_waited_for() -> Non
     assert writer.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("last_bytes", [0, 1, TAKEN_BYTES_MIN - 1])
 @pytest.mark.parametrize("periods", [0, 1, 7])
-def test_a_client_that_takes_nothing_for_a_period_is_given_up(periods: int) -> None:
+def test_a_client_that_takes_next_to_nothing_in_a_period_is_given_up(periods: int, last_bytes: int) -> None:
     writer = Writer()
     for _ in range(periods):
-        writer.unsent -= 1
+        writer.unsent -= TAKEN_BYTES_MIN
         writer.clock.advance(IDLE_SECONDS)
     writer.clock.advance(IDLE_SECONDS - 1)
+    writer.unsent -= last_bytes
     assert writer.ended == []
     writer.clock.advance(1)
     assert writer.ended[0].check(ScanTimedOut)
