@@ -56,8 +56,12 @@ class Kind(Enum):
     MOUNTED = "mounted"  # belongs to a resource of another room
 
 
+CALL, LOAD, MOUNTED = Kind  # as in `channel`: looked up for each request
+
+
 class Admission(NamedTuple):
     target: bytes  # path and query, without scheme and authority
+    path: bytes
     kind: Kind
     body_bytes_max: int | None  # None: no limit of the whole
     expects_continue: bool
@@ -87,23 +91,23 @@ class Door:
         expects = _expects_continue(head)
         kind = self._kind(head, target)
         bytes_max: int | None = self._limits.message_bytes_max
-        if kind is not Kind.MOUNTED:
+        if kind is not MOUNTED:
             if head.method not in READS:
                 check_origin(head.fields)
             _check_encoding(head)
-            bytes_max = None if kind is Kind.LOAD else self._limits.body_bytes_max
+            bytes_max = None if kind is LOAD else self._limits.body_bytes_max
         if bytes_max is not None and content_length is not None and content_length > bytes_max:
             raise too_large(bytes_max)
-        return Admission(target, kind, bytes_max, expects)
+        return Admission(target, target.partition(b"?")[0], kind, bytes_max, expects)
 
     def _kind(self, head: Head, target: bytes) -> Kind:
         path = target.partition(b"?")[0]
         if path[1:].partition(b"/")[0] in self._mounted:
-            return Kind.MOUNTED
+            return MOUNTED
         if head.method != b"POST":
-            return Kind.CALL
+            return CALL
         is_load = path == LOAD_PATH and load_type(head.fields.get(b"content-type", NONE)) is not None
-        return Kind.LOAD if is_load or path == RESTORE_PATH else Kind.CALL
+        return LOAD if is_load or path == RESTORE_PATH else CALL
 
     def _check_host(self, head: Head) -> bytes:
         hosts = head.fields.get(b"host", NONE)

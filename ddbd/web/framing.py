@@ -60,7 +60,7 @@ class Framing:
         self.arrived: deque[Incoming] = deque()
         self.error: DdbError | None = None  # answers to `arrived` come first
         self.in_head = False
-        self._body: Incoming | None = None  # the request whose body is to come
+        self.body: Incoming | None = None  # the request whose body is to come
         self._is_deaf = False  # a request was refused: what follows cannot be told from a next one any more
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
@@ -74,10 +74,6 @@ class Framing:
         self._is_replay = False
         self._last_raw: Any = None  # the last head that was let in, as it came,
         self._last_judged: Any = None  # and what came of it
-
-    @property
-    def in_body(self) -> bool:
-        return self._body is not None
 
     @property
     def held_bytes(self) -> int:
@@ -96,9 +92,10 @@ class Framing:
     def _feed(self, data: bytes | memoryview) -> None:
         if self._is_deaf:
             return
-        was_between = not self.in_head and self._body is None
+        was_between = not self.in_head and self.body is None
         self._begun, self._slice_bytes, self._has_piece = 0, len(data), False
-        self._head_may_be_long = self._head_may_be_long or self.in_head
+        if self.in_head:
+            self._head_may_be_long = True
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -110,7 +107,7 @@ class Framing:
                 self._fail(Refused("bad_request", "the request is malformed; send HTTP/1.1 as RFC 9112 has it"))
         if self.in_head:
             self._count_head(len(data), was_between)
-        elif self._body is not None:
+        elif self.body is not None:
             self._count_quiet(len(data))
 
     def _count_head(self, size: int, was_between: bool) -> None:
@@ -142,16 +139,16 @@ class Framing:
         if self._is_deaf:
             return
         self._is_deaf = True
-        if self._body is not None and self.arrived and self.arrived[-1] is self._body:
-            self._body.refusal = error
+        if self.body is not None and self.arrived and self.arrived[-1] is self.body:
+            self.body.refusal = error
         else:
             self.error = error
 
     def _go_on(self, rest: bytes | memoryview) -> None:
         """Behind a head with Upgrade."""
-        if self._is_deaf or self._body is None:
+        if self._is_deaf or self.body is None:
             return
-        body = self._body
+        body = self.body
         self._is_upgrade = False
         self._parser = HttpRequestParser(self)
         framing = b"Transfer-Encoding: chunked" if body.content_length is None else b"Content-Length: %d" % body.content_length
@@ -218,12 +215,12 @@ class Framing:
 
     def _receive(self, incoming: Incoming) -> None:
         self.arrived.append(incoming)
-        self._body = incoming
+        self.body = incoming
         self._is_upgrade = self._parser.should_upgrade()
         self._quiet_bytes = 0
 
     def on_body(self, data: bytes) -> None:
-        body = self._body
+        body = self.body
         if body is None or self._is_deaf:
             return
         self._has_piece = True
@@ -237,11 +234,11 @@ class Framing:
             self._is_deaf = True
 
     def on_message_complete(self) -> None:
-        body = self._body
+        body = self.body
         if body is None or self._is_deaf or self._is_replay or self._is_upgrade:
             return
         body.is_whole = True
-        self._body = None
+        self.body = None
         self._is_deaf = not body.is_persistent  # nothing behind it is a request
 
 

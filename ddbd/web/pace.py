@@ -24,7 +24,6 @@ from zope.interface import implementer
 
 from ddbd.errors import ScanTimedOut
 
-
 TAKEN_BYTES_MIN = 16 * 1024  # in one period, or all that there is: a byte now and then must not hold an answer open for ever
 
 

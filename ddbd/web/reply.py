@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -19,7 +20,6 @@ JSON = b"application/json"
 WITHOUT_BODY = (204, 304)
 
 _encode = msgspec.json.Encoder().encode
-_status_lines: dict[int, bytes] = {}
 
 
 class Stream(Protocol):
@@ -60,11 +60,9 @@ def json_reply(value: Any, status: int = 200) -> Reply:
     return Reply(status, _encode(value) + b"\n")
 
 
+@cache
 def status_line(status: int) -> bytes:
-    line = _status_lines.get(status)
-    if line is None:
-        line = _status_lines[status] = b"HTTP/1.1 %d %s\r\n" % (status, reason_phrase(status))
-    return line
+    return b"HTTP/1.1 %d %s\r\n" % (status, reason_phrase(status))
 
 
 def lines_of(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -23,7 +23,7 @@ from twisted.web.iweb import IRequest
 from zope.interface import classImplements
 
 from ddbd.errors import DdbError, Refused
-from ddbd.web.door import Kind
+from ddbd.web.door import CALL, LOAD, MOUNTED
 from ddbd.web.framing import Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
 from ddbd.web.reply import WITHOUT_BODY, lines_of
@@ -43,33 +43,23 @@ logger = Logger()
 class Request:
     """`load` is the body of a streaming load while it arrives; else `content` has all of it."""
 
-    __slots__ = (
-        *("_args", "_began", "_chunked", "_content", "_fields", "_finish_waiters", "_is_whole", "_keep_open", "_kind", "_pieces"),
-        *("_status", "body_bytes", "branch_segments", "call", "channel", "clientproto", "finished", "is_persistent", "is_straight"),
-        *("load", "mapper", "method", "path", "postpath", "prepath", "requestHeaders", "site", "sitepath", "startedWriting", "uri"),
-    )
+    load: BodyStream | None = None
+    startedWriting = 0
+    finished = 0
+    is_straight = False  # its handler was called without Klein's router
+    call: Deferred[Any] | None = None  # what answers; cancelled when the client goes away
+    _content: BytesIO | None = None
+    _finish_waiters: list[Deferred[None]] | None = None
+    _status = 200
 
     def __init__(self, channel: Channel, incoming: Incoming) -> None:
         assert incoming.admission is not None, "a request that the door did not let in"
-        head = incoming.head
         self.channel = channel
         self._began = channel.site.seconds()
-        self._kind = incoming.admission.kind
-        self.method = head.method
-        self.uri = incoming.admission.target
-        self.path = self.uri.partition(b"?")[0]
-        self.clientproto = head.version
-        self.requestHeaders = head.fields
+        self.uri, self.path, self.kind = incoming.admission[:3]
+        self.method, _, self.clientproto, self.requestHeaders = incoming.head
         self.is_persistent = incoming.is_persistent
-        self.load: BodyStream | None = None
-        self.startedWriting = 0
-        self.finished = 0
-        self.is_straight = False  # its handler was called without Klein's router
-        self.call: Deferred[Any] | None = None  # what answers; cancelled when the client goes away
         self._pieces = incoming.pieces
-        self._content: BytesIO | None = None
-        self._finish_waiters: list[Deferred[None]] = []
-        self._status = 200
         self._fields: dict[bytes, tuple[bytes, bytes]] = {}  # of the answer, by name in lower case
 
     # What was asked.
@@ -183,15 +173,15 @@ class Request:
         self._end(self._keep_open)
 
     def _end(self, keep_open: bool) -> None:
-        site, kind = self.channel.site, self._kind
-        if kind is Kind.CALL:
+        site, kind = self.channel.site, self.kind
+        if kind is CALL:
             site.meter.answered(self.method, self.path, self._status, site.seconds() - self._began)
-        elif kind is Kind.LOAD:
+        elif kind is LOAD:
             site.meter.loaded(self.method, self._status, site.seconds() - self._began)
         self.finished = 1
         self.call = None
-        if self._finish_waiters:
-            waiters, self._finish_waiters = self._finish_waiters, []
+        if self._finish_waiters is not None:
+            waiters, self._finish_waiters = self._finish_waiters, None
             for waiter in waiters:
                 waiter.callback(None)
         self.channel.answered(self, keep_open)
@@ -207,17 +197,19 @@ class Request:
     def notifyFinish(self) -> Deferred[None]:
         """Fires when the answer is written, errbacks when the client is gone before."""
         waiter: Deferred[None] = Deferred()
+        if self._finish_waiters is None:
+            self._finish_waiters = []
         self._finish_waiters.append(waiter)
         return waiter
 
     def lost(self, reason: Failure) -> None:
         """The client is gone."""
-        if self._kind is not Kind.MOUNTED:
+        if self.kind is not MOUNTED:
             self.channel.site.meter.abandoned += 1
         self.finished = 1
         call, self.call = self.call, None
-        waiters, self._finish_waiters = self._finish_waiters, []
-        for waiter in waiters:
+        waiters, self._finish_waiters = self._finish_waiters, None
+        for waiter in waiters or ():
             waiter.errback(reason)
         if call is not None:
             call.cancel()

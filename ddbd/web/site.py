@@ -26,7 +26,7 @@ from ddbd.errors import Busy
 from ddbd.web.app import Api
 from ddbd.web.backend import Backend
 from ddbd.web.channel import Channel
-from ddbd.web.door import Admission, Door, Head, Kind
+from ddbd.web.door import MOUNTED, Admission, Door, Head
 from ddbd.web.ids import RowIds
 from ddbd.web.pages import SeeConsole, wants_page
 from ddbd.web.reply import WITHOUT_BODY, status_line
@@ -125,7 +125,7 @@ class Site(server.Site):
     def admit(self, channel: Channel, head: Head, content_length: int | None) -> Admission:
         """Raises Refused, and Busy beyond the limit on connections, to those that came last."""
         admission = self._door.admit(head, content_length)
-        if admission.kind is Kind.MOUNTED and admission.target[1:].partition(b"?")[0].partition(b"/")[0] in self._peers:
+        if admission.kind is MOUNTED and admission.target[1:].partition(b"?")[0].partition(b"/")[0] in self._peers:
             channel.uncount()
         elif channel.is_surplus and self.connections > self.limits.connections_max:
             raise Busy(f"{self.connections} connections are open, {self.limits.connections_max} are allowed; try again later")
@@ -150,9 +150,10 @@ class Site(server.Site):
         """`lines` are all fields but those that describe the body."""
         if status in WITHOUT_BODY:
             return self.answer_head(status, lines)
+        described = b"Content-Length: %d\r\n" % len(body)
         if content_type:
-            lines = b"Content-Type: %s\r\n%s" % (content_type, lines)
-        head = self.answer_head(status, b"Content-Length: %d\r\n%s" % (len(body), lines))
+            described += b"Content-Type: %s\r\n" % content_type
+        head = self.answer_head(status, described + lines)
         return head if without_body else head + body
 
 
