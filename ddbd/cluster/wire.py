@@ -51,7 +51,7 @@ from ddbd.raft.messages import (
     TimeoutNow,
     VoteResponse,
 )
-from ddbd.raft.types import EntryKind, Membership
+from ddbd.raft.types import MEMBERSHIP, Membership
 
 WIRE_FORMAT = 1
 NUMBER_MAX = 2**63 - 1  # terms, indexes and stamps are signed 64-bit numbers on disk
@@ -274,7 +274,7 @@ def _check_append(message: AppendEntries) -> None:
             raise WireError(f"entry {index} goes back from term {term} to {entry_term}")
         if entry_stamp < stamp:
             raise WireError(f"entry {index} goes back from stamp {stamp} to {entry_stamp}")
-        if kind is EntryKind.MEMBERSHIP:
+        if kind is MEMBERSHIP:
             _check_membership(entry_index, data)
         term, stamp = entry_term, entry_stamp
     # Each of the three only rises, from 0 at least: the last ones are the largest.

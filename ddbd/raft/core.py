@@ -33,7 +33,7 @@ from ddbd.raft.messages import (
     RequestVote,
     VoteResponse,
 )
-from ddbd.raft.types import Entry, EntryKind, HardState, Membership, NodeId, ReadState, Role, SnapshotMeta
+from ddbd.raft.types import COMMAND, FOLLOWER, LEADER, Entry, HardState, Membership, NodeId, ReadState, Role, SnapshotMeta
 
 
 class ProposalDropped(Exception):
@@ -114,7 +114,7 @@ class Raft:
 
     @property
     def is_leader(self) -> bool:
-        return self.role is Role.LEADER
+        return self.role is LEADER
 
     @property
     def is_learner(self) -> bool:
@@ -155,7 +155,7 @@ class Raft:
         """Appends the commands as entries of this term; returns the first one's index. Raises ProposalDropped."""
         if self.leading is None or self.leading.transfer_to is not None:
             raise ProposalDropped
-        return leader.append(self, self.leading, [(EntryKind.COMMAND, command) for command in commands], stamp)
+        return leader.append(self, self.leading, [(COMMAND, command) for command in commands], stamp)
 
     def propose_membership(self, voters: Iterable[NodeId], learners: Iterable[NodeId], lives: dict[NodeId, str]) -> int:
         """Starts a change to that membership; a joint one is left by itself (thesis 4.3). Raises ProposalDropped when one is under way."""
@@ -178,12 +178,12 @@ class Raft:
 
     def step_down(self) -> None:
         """Gives up leadership, or the campaign, in this term."""
-        if self.role is not Role.FOLLOWER:
+        if self.role is not FOLLOWER:
             self.become_follower(self.term, None)
 
     def leader_refused(self, peer: NodeId) -> None:
         """The peer's address refuses connections: its process is gone. No stickiness for a leader that is not there."""
-        if self.role is Role.FOLLOWER and peer == self.leader_id:
+        if self.role is FOLLOWER and peer == self.leader_id:
             self.leader_is_gone = True
             candidate.hurry(self)
 

@@ -20,7 +20,7 @@ from ddbd.raft.messages import (
     TakeOver,
     TimeoutNow,
 )
-from ddbd.raft.types import NodeId, Role, SnapshotMeta
+from ddbd.raft.types import FOLLOWER, NodeId, SnapshotMeta
 
 if TYPE_CHECKING:
     from ddbd.raft.core import Raft
@@ -41,7 +41,7 @@ def reset_timeout(raft: Raft) -> None:
 
 def step(raft: Raft, message: AppendEntries | Heartbeat | InstallSnapshot) -> None:
     """A message of this term's leader."""
-    if raft.role is not Role.FOLLOWER:
+    if raft.role is not FOLLOWER:
         raft.become_follower(raft.term, message.sender)
     assert raft.leader_id in (None, message.sender), f"two leaders in term {raft.term}: {raft.leader_id} and {message.sender}"
     if raft.leader_id is None or raft.leader_is_gone:
@@ -124,7 +124,7 @@ def installed(raft: Raft, meta: SnapshotMeta) -> None:
     raft.applied_index = raft.handed_index = meta.index
     raft.is_frozen = False
     raft.pending_snapshot = None
-    if raft.leader_id is not None and raft.role is Role.FOLLOWER:
+    if raft.leader_id is not None and raft.role is FOLLOWER:
         acknowledge(raft, raft.leader_id, meta.index)
 
 

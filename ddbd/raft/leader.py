@@ -28,7 +28,7 @@ from ddbd.raft.messages import (
     TakeOver,
     TimeoutNow,
 )
-from ddbd.raft.progress import Pace, Progress
+from ddbd.raft.progress import REPLICATE, SNAPSHOT, Progress
 from ddbd.raft.types import Entry, EntryKind, Membership, NodeId, Role, SnapshotMeta
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -
     log, config = raft.log, raft.config
     while True:
         has_entries = progress.next_index <= log.last_index
-        if not has_entries and progress.pace is Pace.REPLICATE and not _must_tell(raft, progress):
+        if not has_entries and progress.pace is REPLICATE and not _must_tell(raft, progress):
             return
         if not progress.may_send(config.append_messages_max, config.inflight_bytes_max):
             return
@@ -133,7 +133,7 @@ def has_to_send(raft: Raft, leading: Leading) -> bool:
     config, last_index = raft.config, raft.log.last_index
     return any(
         progress.may_send(config.append_messages_max, config.inflight_bytes_max)
-        and (progress.pace is not Pace.REPLICATE or progress.next_index <= last_index or _must_tell(raft, progress))
+        and (progress.pace is not REPLICATE or progress.next_index <= last_index or _must_tell(raft, progress))
         for progress in leading.progress.values()
     )
 
@@ -173,9 +173,9 @@ def _step_append_response(raft: Raft, leading: Leading, message: AppendResponse,
     if message.index > raft.log.last_index:
         return  # no honest follower of this term has what this leader never sent
     is_news = progress.accepted(message.index, message.counts)
-    if progress.pace is Pace.SNAPSHOT and progress.match_index >= raft.log.base.index:
+    if progress.pace is SNAPSHOT and progress.match_index >= raft.log.base.index:
         progress.to_replicate()
-    if progress.pace is not Pace.SNAPSHOT:
+    if progress.pace is not SNAPSHOT:
         leading.offers.pop(message.sender, None)
     if is_news and progress.counted_index > raft.commit_index:
         _maybe_commit(raft, leading)
@@ -187,7 +187,7 @@ def _step_heartbeat_response(raft: Raft, leading: Leading, message: HeartbeatRes
     progress.round = max(progress.round, message.round)
     _maybe_end_round(raft, leading)
     progress.is_paused = False
-    if progress.pace is Pace.REPLICATE and (progress.match_index < raft.log.last_index or message.commit < raft.commit_index):
+    if progress.pace is REPLICATE and (progress.match_index < raft.log.last_index or message.commit < raft.commit_index):
         # Something may have been lost. An append of what comes next tells: it is refused where there is a gap.
         if not progress.may_send(raft.config.append_messages_max, raft.config.inflight_bytes_max):
             _ask_without_entries(raft, message.sender, progress)
@@ -373,7 +373,7 @@ def _maybe_fail_back(raft: Raft, leading: Leading) -> None:
     progress = leading.progress.get(preferred) if preferred is not None else None
     is_caught_up = (
         progress is not None
-        and progress.pace is Pace.REPLICATE
+        and progress.pace is REPLICATE
         and progress.match_index >= leading.commit_at_tick
         and leading.ticks - progress.acked_tick <= 2 * raft.config.heartbeat_ticks
     )

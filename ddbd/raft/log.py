@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ddbd.raft.types import Entry, EntryKind, Membership, SnapshotMeta
+from ddbd.raft.types import MEMBERSHIP, Entry, Membership, SnapshotMeta
 
 
 class LogReader(Protocol):
@@ -120,7 +120,7 @@ class RaftLog:
             self.last_index, term, stamp = entry.index, entry.term, entry.stamp
             self._cache.append(entry)
             self._cache_bytes += len(entry.data)
-            if entry.kind is EntryKind.MEMBERSHIP:
+            if entry.kind is MEMBERSHIP:
                 self.memberships.append((entry.index, Membership.from_bytes(entry.data)))
 
     def truncate(self, index: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddbd.raft.messages import InstallSnapshot
-from ddbd.raft.progress import Pace
+from ddbd.raft.progress import REPLICATE
 from ddbd.raft.types import NodeId, SnapshotMeta
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def offer(raft: Raft, leading: Leading, peer: NodeId, meta: SnapshotMeta, token: str) -> None:
     progress = leading.progress.get(peer)
     if progress is not None:
-        if progress.pace is not Pace.REPLICATE:  # there it only needs other tables: it goes on getting the log
+        if progress.pace is not REPLICATE:  # there it only needs other tables: it goes on getting the log
             progress.to_snapshot()
             progress.snapshot_index = meta.index
         leading.offers[peer] = (meta, token)

@@ -19,6 +19,9 @@ class Pace(enum.Enum):
     SNAPSHOT = "snapshot"
 
 
+PROBE, REPLICATE, SNAPSHOT = Pace
+
+
 class Progress:
     """Invariant: counted_index <= match_index < next_index. None of the three goes back in one life of the follower, but next_index."""
 
@@ -31,7 +34,7 @@ class Progress:
         self.match_index = 0
         self.counted_index = 0  # the part of it that counts towards a commit (see AppendResponse.counts)
         self.next_index = next_index
-        self.pace = Pace.PROBE
+        self.pace = PROBE
         self.is_paused = False  # a probe is out
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each AppendEntries that is out, while replicating
         self.inflight_bytes = 0  # the sum of these
@@ -43,13 +46,13 @@ class Progress:
         self.snapshot_index = 0  # of the snapshot on offer; 0 while none is made yet
 
     def may_send(self, messages_max: int, bytes_max: int) -> bool:
-        if self.pace is Pace.PROBE:
+        if self.pace is PROBE:
             return not self.is_paused
-        return self.pace is Pace.REPLICATE and len(self.inflight) < messages_max and self.inflight_bytes < bytes_max
+        return self.pace is REPLICATE and len(self.inflight) < messages_max and self.inflight_bytes < bytes_max
 
     def sent(self, last_index: int, has_entries: bool, size_bytes: int = 0) -> None:
         """An AppendEntries that ends at last_index went out."""
-        if self.pace is Pace.PROBE:
+        if self.pace is PROBE:
             self.is_paused = True
         elif has_entries:
             self.next_index = last_index + 1
@@ -71,17 +74,17 @@ class Progress:
             self.counted_index = max(self.counted_index, index)
         self.match_index = max(self.match_index, index)
         self.next_index = max(self.next_index, index + 1)
-        if self.pace is Pace.PROBE or (self.pace is Pace.SNAPSHOT and 0 < self.snapshot_index <= index):
+        if self.pace is PROBE or (self.pace is SNAPSHOT and 0 < self.snapshot_index <= index):
             self.to_replicate()
         return is_news
 
     def rejected(self, index: int, hint_index: int) -> bool:
         """It has no match at index. Returns whether the answer was news: a late one must not slow the follower down."""
-        if self.pace is Pace.SNAPSHOT:
+        if self.pace is SNAPSHOT:
             return False
         if index == self.match_index:
             self.refusals += 1  # it had that entry: only a lost disk refuses it; or the answer is a late one
-        if self.pace is Pace.REPLICATE:
+        if self.pace is REPLICATE:
             if index <= self.match_index:
                 return False
             self.to_probe()
@@ -95,16 +98,16 @@ class Progress:
         return True
 
     def to_probe(self) -> None:
-        self._change_to(Pace.PROBE)
+        self._change_to(PROBE)
         self.next_index = self.match_index + 1
 
     def to_replicate(self) -> None:
-        self._change_to(Pace.REPLICATE)
+        self._change_to(REPLICATE)
         self.snapshot_index = 0
         self.next_index = self.match_index + 1
 
     def to_snapshot(self) -> None:
-        self._change_to(Pace.SNAPSHOT)
+        self._change_to(SNAPSHOT)
         self.snapshot_index = 0
 
     def _change_to(self, pace: Pace) -> None:

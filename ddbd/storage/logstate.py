@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left
 
 from ddbd.errors import Corrupt
-from ddbd.raft.types import Entry, EntryKind, HardState, Membership, SnapshotMeta
+from ddbd.raft.types import MEMBERSHIP, Entry, HardState, Membership, SnapshotMeta
 from ddbd.storage import Recovered
 
 OFFSET_BITS = 32
@@ -44,7 +44,7 @@ class LogState:
     def add(self, entry: Entry, position: int, length: int) -> None:
         """Appends the entry, or replaces the one at its index and all behind. Raises Corrupt when there would be a gap."""
         self.place(entry.index, entry.term, position, length)
-        if entry.kind is EntryKind.MEMBERSHIP:
+        if entry.kind is MEMBERSHIP:
             self.memberships.append((entry.index, Membership.from_bytes(entry.data)))
 
     def place(self, index: int, term: int, position: int, length: int) -> None:

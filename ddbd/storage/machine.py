@@ -20,7 +20,7 @@ import msgspec
 from ddbd.commands import Answer, Applied, Proposal, Register, decode_answer, decode_proposal, encode_answer
 from ddbd.config import Limits
 from ddbd.errors import Corrupt, Refused
-from ddbd.raft.types import Entry, EntryKind, Membership, SnapshotMeta
+from ddbd.raft.types import COMMAND, MEMBERSHIP, Entry, Membership, SnapshotMeta
 from ddbd.storage.backend import FORMAT, Backend, Kept, Progress
 from ddbd.storage.effects import Effects
 from ddbd.storage.windows import Window
@@ -86,11 +86,11 @@ class Machine:
         effect: tuple[Any, ...] = ()
         answer: Answer | None = None
         applied: Applied | None = None
-        if entry.kind is EntryKind.COMMAND:
+        if entry.kind is COMMAND:
             proposal = self._decode(entry)
             effect, answer = self._propose(proposal, entry)
             applied = Applied(entry.index, proposal.origin, proposal.boot, proposal.seq, answer)
-        elif entry.kind is EntryKind.MEMBERSHIP:
+        elif entry.kind is MEMBERSHIP:
             self.membership = Membership.from_bytes(entry.data)
             self._membership_bytes = entry.data
             effect = ("membership", entry.data)

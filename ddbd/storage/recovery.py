@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ddbd.errors import Corrupt
-from ddbd.raft.types import EntryKind
+from ddbd.raft.types import MEMBERSHIP
 from ddbd.storage import records
 from ddbd.storage.disk import Disk, DiskFile
 from ddbd.storage.logstate import OFFSET_BITS, LogState
@@ -139,7 +139,7 @@ class Replay:
         if record.kind == records.ENTRY:
             index, term, kind = records.place_of(record.payload)
             place = number << OFFSET_BITS | at + record.start
-            if kind == EntryKind.MEMBERSHIP:
+            if kind == MEMBERSHIP:
                 self.state.add(records.decode_entry(record.payload), place, record.end - record.start)
             else:
                 self.state.place(index, term, place, record.end - record.start)

@@ -319,11 +319,13 @@ class Channel(Protocol):
         """
         transport = self.transport
         if self._is_plain and not transport._tempDataLen and not transport.dataBuffer and transport.connected:
-            sent = transport.writeSomeData(data)
+            try:
+                sent = transport.socket.send(data)
+            except OSError:
+                sent = 0
             if sent == len(data):
                 return
-            if isinstance(sent, int) and sent > 0:
-                data = data[sent:]
+            data = data[sent:]
         transport.write(data)
 
     def keeps_open(self, request: Request) -> bool:
