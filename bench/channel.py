@@ -6,7 +6,7 @@ Three servers, each a process of its own, answer the same small JSON POST with t
     ddbd    the daemon's own site with all its checks, and an empty Klein route
     klein   the same route of Klein on twisted.web's channel
 
-wrk, 64 connections, one thread. The bar is ddbd ÷ bare.
+The garbage collector of all three is as calm as the daemon's. wrk, 64 connections, one thread. The bar is ddbd ÷ bare.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from twisted.web import server
 from ddbd.cli.local import eventually, free_ports, port_is_free
 from ddbd.cli.signals import ended_by_signals
 from ddbd.config import Config, Node
+from ddbd.tap import calm_collector
 from ddbd.web.app import Api
 from ddbd.web.site import make_site
 
@@ -107,6 +108,7 @@ def klein(port: int) -> Any:
 
 def serve(name: str, port: int) -> None:
     net: Any = reactor
+    calm_collector()
     net.listenTCP(port, {"bare": bare, "ddbd": ddbd, "klein": klein}[name](port), backlog=1024, interface="127.0.0.1")
     net.run()
 

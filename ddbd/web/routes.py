@@ -44,7 +44,7 @@ class Routes:
         result = handler(request)
         if result is NOT_DONE_YET:
             return True
-        if isinstance(result, Deferred):
+        if not isinstance(result, bytes) and isinstance(result, Deferred):  # an abstract class: asked in Python, and so not of each answer
             if not request.finished:
                 request.call = result
                 result.addCallbacks(_write, failed, (request,), {}, (request,))
