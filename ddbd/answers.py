@@ -140,6 +140,7 @@ class Counters(TypedDict, total=False):
     idempotency_keys_max: int
     tables_bytes: int
     wal_bytes: int
+    owed_bytes: int
     scans_open: int
     hash_format: str
 

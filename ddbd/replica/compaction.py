@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ddbd.replica.driver import Driver
 
 
-LOW_WAL_BYTES = 1024 * 1024
+LOW_WAL_BYTES = 1024 * 1024  # on a disk that is nearly full
+URGENT_WAL_BYTES = 8 * 1024 * 1024  # there: scans that hold the WAL are ended, or deletes alone would fill the rest of the disk
+REST_SECONDS = 1.0  # after a checkpoint that was held back; the next one may be, too
 
 
 class Compaction:
@@ -26,28 +28,44 @@ class Compaction:
         self.count = 0  # of checkpoints that were done
         self.seconds = 0.0  # that they took
         self._applied_at = driver.core.applied_index  # at the last checkpoint
+        self._moved_to = 0  # the place of the newest checkpoint that was not held back
+        self._is_held = False
+        self._rests_until = 0.0
         self._durable_index: int | None = None  # up to here the log may go, once no save is under way
 
     def tick(self) -> None:
         """At each heartbeat."""
-        if self._is_under_way or self._driver.seeding.is_fetching or not self._is_due():
+        now = self._driver.world.clock.seconds()
+        if self._is_under_way or self._driver.seeding.is_fetching or now < self._rests_until:
+            return
+        counters, is_low = self._driver.store.tables.counters(), self._driver.store.disk_low()
+        wal_bytes = counters.get("wal_bytes", 0)
+        if not self._is_due(wal_bytes, is_low):
             return
         self._is_under_way = True
-        self._began = self._driver.world.clock.seconds()
+        self._began = now
         self._applied_at = self._driver.core.applied_index
-        self._driver.store.tables.checkpoint().addCallback(self._checkpointed).addErrback(self._failed)
+        urgent = is_low and self._is_held and wal_bytes >= URGENT_WAL_BYTES and counters.get("scans_open", 0) > 0
+        if urgent:
+            self._driver.world.log_event("the disk is nearly full: long scans are ended, so that their space can be used again")
+        self._driver.store.tables.checkpoint(urgent).addCallback(self._checkpointed).addErrback(self._failed)
 
-    def _is_due(self) -> bool:
+    def _is_due(self, wal_bytes: int, is_low: bool) -> bool:
         limits, tables = self._driver.config.limits, self._driver.store.tables
         if tables.applied_index - self._applied_at >= limits.checkpoint_entries:
             return True
         # On a disk that is nearly full the WAL is kept from growing, and what it owes the tables is paid while there is room.
-        wal_bytes_max = min(LOW_WAL_BYTES, limits.checkpoint_wal_bytes) if self._driver.store.disk_low() else limits.checkpoint_wal_bytes
-        return tables.applied_index > self._applied_at and int(tables.counters().get("wal_bytes", 0)) >= wal_bytes_max
+        wal_bytes_max = min(LOW_WAL_BYTES, limits.checkpoint_wal_bytes) if is_low else limits.checkpoint_wal_bytes
+        return tables.applied_index > self._applied_at and wal_bytes >= wal_bytes_max
 
     def _checkpointed(self, durable: SnapshotMeta) -> None:
         self._is_under_way = False
-        seconds = self._driver.world.clock.seconds() - self._began
+        now = self._driver.world.clock.seconds()
+        seconds = now - self._began
+        self._is_held = durable.index <= self._moved_to
+        self._moved_to = max(self._moved_to, durable.index)
+        if self._is_held:
+            self._rests_until = now + REST_SECONDS
         self.count, self.seconds = self.count + 1, self.seconds + seconds
         self._driver.chronicle.checkpointed(seconds)
         self._durable_index = durable.index

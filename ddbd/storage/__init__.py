@@ -184,8 +184,11 @@ class Tables(Protocol):
     def state_hash(self, index: int) -> bytes | None:
         """The chained hash after the entry at index, for recent ones; None when it is not (or no longer) known."""
 
-    def checkpoint(self) -> Deferred[SnapshotMeta]:
-        """Moves applied entries to where they survive a power cut; fires with the place up to which they now do."""
+    def checkpoint(self, urgent: bool = False) -> Deferred[SnapshotMeta]:
+        """Moves applied entries to where they survive a power cut; fires with the place up to which they now do.
+
+        Scans that are open may hold it back. An urgent one ends them.
+        """
 
     def snapshot(self) -> Deferred[SnapshotFile]:
         """A copy at one instant, made beside the writes. The caller removes the file when it is no longer sent.

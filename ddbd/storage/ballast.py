@@ -30,9 +30,14 @@ class Ballast:
         self._reserve_bytes = reserve_bytes
         self._clock = clock
         self._free_at = free or free_bytes
-        self.owed: Callable[[], int] = lambda: 0  # bytes that are free and spoken for
+        self._owed: Callable[[], int] = lambda: 0
         self._checked_at: float | None = None
         self._low = False
+
+    def count(self, owed: Callable[[], int]) -> None:
+        """From now on: so many bytes are free and spoken for."""
+        self._owed = owed
+        self._checked_at = None
 
     def low(self) -> bool:
         now = self._clock()
@@ -46,7 +51,7 @@ class Ballast:
         return self._free_bytes() - self._reserve_bytes
 
     def _free_bytes(self) -> int:
-        return self._free_at(self._path) - self.owed()
+        return self._free_at(self._path) - self._owed()
 
     def _look(self) -> bool:
         free = self._free_bytes()

@@ -198,7 +198,7 @@ class DiskStore:
             self._generation = self.log.recovered.generation
             self._clean(self._generation)
             self.tables = self._open_tables(self._generation)
-            self._ballast.owed = lambda: self.tables.owed_bytes()
+            self._ballast.count(lambda: self.tables.owed_bytes())
         except BaseException:
             self.log.close()
             raise
@@ -278,7 +278,7 @@ class DiskStore:
         self.log.install(meta, generation)
         self._generation = generation
         stale, self.tables = self.tables, fresh
-        stale.close()
+        stale.close(for_good=True)
         for item in self._path.iterdir():
             match = _GENERATION.fullmatch(item.name)
             if match and int(match[1]) != generation:

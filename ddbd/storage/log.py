@@ -37,7 +37,7 @@ from ddbd.storage.threads import InlineThreads
 
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 _REWRITE_BYTES = 1024 * 1024  # at once, when a node starts
-SEGMENT_BYTES_MIN = 1024 * 1024  # on a disk that is nearly full
+SEGMENT_BYTES_MIN = 4 * 1024 * 1024  # on a disk that is nearly full
 ZEROS_BYTES = 256 * 1024  # written ahead of the records
 _READ_SLACK = 1024  # hard states that may lie between two entries
 

@@ -65,6 +65,7 @@ class Checkpoints:
         self._waiting: list[Deferred[SnapshotMeta]] | None = None  # None: none under way
         self.durable: SnapshotMeta | None = None  # None: not known yet in this run
         self.file_bytes = _size(path)  # of the tables' file, which only a pass makes longer: nobody has to look at the disk for it
+        self.owed = 0  # bytes, when last asked
         self.closed = False
         self.is_ending = False  # in a thread: nothing may be written
 
@@ -141,15 +142,12 @@ class Checkpoints:
         return self._asked(self._pending_bytes)
 
     def _pending_bytes(self) -> int:
-        frames, copied = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-        return (frames - copied) * (FRAME_HEAD_BYTES + int(self._writer.pragma("page_size")))
+        return _pending_frames(self._writer) * (FRAME_HEAD_BYTES + int(self._writer.pragma("page_size")))
 
     def owed_bytes(self) -> int:
-        """By how much the tables' file gets longer when all is copied that is in the WAL now. Raises Fatal."""
-        return self._asked(self._owed_bytes)
-
-    def _owed_bytes(self) -> int:
-        return max(0, int(self._writer.pragma("page_count")) * int(self._writer.pragma("page_size")) - self.file_bytes)
+        """What the tables' file will take of the disk when all is copied that is in the WAL now. Raises Fatal."""
+        self.owed = self._asked(lambda: _owed_bytes(self._writer, self._path))
+        return self.owed
 
     def _asked(self, question: Callable[[], int]) -> int:
         if self.closed:
@@ -182,6 +180,26 @@ def _count_frames(connection: apsw.Connection) -> int:
     return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
 
 
+def _pending_frames(connection: apsw.Connection) -> int:
+    """Those that are still to be copied."""
+    frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    return frames - copied
+
+
+def _owed_bytes(connection: apsw.Connection, path: str) -> int:
+    """By blocks, not by length: a pass that is under way, or that a scan held back, leaves holes.
+
+    Never more than what is still to be copied: on a file system that compresses, a file has fewer blocks than pages for good.
+    """
+    page_bytes = int(connection.pragma("page_size"))
+    lacking = int(connection.pragma("page_count")) * page_bytes - _allocated(path)
+    return max(0, min(lacking, _pending_frames(connection) * page_bytes))
+
+
+def _allocated(path: str) -> int:
+    return os.stat(path).st_blocks * 512
+
+
 def _size(path: str) -> int:
     return os.path.getsize(path) if os.path.exists(path) else 0
 
@@ -212,8 +230,7 @@ def make_copy(source: str, target: str, reserve_bytes: int = 0) -> None:
 
 def _assert_room(connection: apsw.Connection, source: str, target: str, reserve_bytes: int) -> None:
     size_bytes = connection.pragma("page_count") * connection.pragma("page_size")
-    owed_bytes = max(0, size_bytes - os.path.getsize(source))  # to the tables' own file, by the next checkpoint
-    room = free_bytes(Path(target).parent) - reserve_bytes - owed_bytes
+    room = free_bytes(Path(target).parent) - reserve_bytes - _owed_bytes(connection, source)
     if size_bytes > room:
         raise NoRoom(f"{target}: a copy of the tables takes {size_bytes} bytes, {max(0, room)} are free above the reserve; make room")
 

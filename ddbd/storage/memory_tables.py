@@ -280,7 +280,7 @@ class MemoryTables:
     def state_hash(self, index: int) -> bytes | None:
         return self._machine.state_hash(index)
 
-    def checkpoint(self) -> Deferred[SnapshotMeta]:
+    def checkpoint(self, urgent: bool = False) -> Deferred[SnapshotMeta]:
         self.durable_image = self._backend.image()
         return succeed(self._machine.place())
 

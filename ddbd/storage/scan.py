@@ -105,10 +105,10 @@ class SqliteScan:
         self._connection: apsw.Connection | None = connection
         self._release = release
         self._clock = clock
-        self._seconds_max = seconds_max
         self._deadline = clock() + seconds_max
         self._grows = grows
         self._slices = 0
+        self._why = f"the scan took longer than {seconds_max:g} s; read it in pages, with limit and after"
         self._path = connection.filename
         connection.execute("BEGIN")
         connection.execute("SELECT 1 FROM _progress").fetchall()  # the read transaction begins with the first read
@@ -128,7 +128,7 @@ class SqliteScan:
     def _slice(self) -> list[tuple[Value, ...]] | None:
         """None at the end."""
         if self._connection is None or self.too_old:
-            raise ScanTimedOut(f"the scan took longer than {self._seconds_max:g} s; read it in pages, with limit and after")
+            raise ScanTimedOut(self._why)
         try:
             rows = self._fill()
         except apsw.Error as error:
@@ -237,6 +237,11 @@ class SqliteScan:
         sql = f"SELECT row_id FROM {table_name(self._plan.table)} WHERE row_id > ? ORDER BY row_id LIMIT 1 OFFSET ?"
         found = self._connection.execute(sql, (after, rows - 1)).fetchone()
         return None if found is None else str(found[0])
+
+    def end(self, why: str) -> None:
+        """Before its time: whoever reads on is told why."""
+        self._why = why
+        self.close()
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -189,9 +189,14 @@ class SqliteTables:
 
     # Upkeep.
 
-    def checkpoint(self) -> Deferred[Any]:
+    def checkpoint(self, urgent: bool = False) -> Deferred[Any]:
         """See `storage.Tables`. Scans that outlived their time are ended first: they would hold the WAL."""
         self._check()
+        if urgent:
+            for scan in list(self._scans):
+                scan.end(
+                    "the disk is nearly full, and long scans keep its space from being used again; read in pages, with limit and after"
+                )
         self._end_old_scans()
         return self._checkpoints.run()
 
@@ -218,11 +223,13 @@ class SqliteTables:
             "idempotency_keys_max": self._limits.idempotency_keys_max,
             "tables_bytes": self._checkpoints.file_bytes,
             "wal_bytes": self._checkpoints.pending_bytes(),
+            "owed_bytes": self._checkpoints.owed,
             "scans_open": len(self._scans),
             "hash_format": HASH_FORMAT.decode(),
         }
 
-    def close(self) -> None:
+    def close(self, for_good: bool = False) -> None:
+        """Where the tables go `for_good`, nothing of the WAL is copied into them any more: it takes its time."""
         if self._closed:
             return
         self._closed = True
@@ -235,5 +242,5 @@ class SqliteTables:
         for connection in self._idle:
             connection.close()
         self._idle.clear()
-        self._checkpoints.close(is_sound=self._failed is None)
+        self._checkpoints.close(is_sound=self._failed is None and not for_good)
         self._backend.close()

@@ -90,7 +90,8 @@ FAMILIES: dict[str, Family] = {
     "ddb_data_bytes": Family("gauge", "Bytes that the whole data directory takes."),
     "ddb_disk_free_bytes": Family("gauge", "Bytes that are free on the disk with the data directory."),
     "ddb_disk_size_bytes": Family("gauge", "The size of that disk."),
-    "ddb_disk_reserve_bytes": Family("gauge", "With less than this free, new rows are refused."),
+    "ddb_disk_owed_bytes": Family("gauge", "Of the free bytes, those that the next checkpoint will take."),
+    "ddb_disk_reserve_bytes": Family("gauge", "With less than this free and not owed, new rows are refused."),
     "ddb_disk_full": Family("gauge", "1 while new rows are refused in the whole cluster, as the leader last told."),
     # What there is.
     "ddb_databases": Family("gauge", "Databases."),
@@ -111,6 +112,7 @@ FROM_STATUS = {
     "ddb_idempotency_keys": "idempotency_keys",
     "ddb_idempotency_keys_limit": "idempotency_keys_max",
     "ddb_wal_bytes": "wal_bytes",
+    "ddb_disk_owed_bytes": "owed_bytes",
     "ddb_scans_open": "scans_open",
     "ddb_ready": "ready",
     "ddb_healthy": "healthy",

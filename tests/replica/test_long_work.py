@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from replica_kit import SMALL, Cluster, MemoryNode, Outcome, fill, lines
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from ddbd.answers import Counters
 from ddbd.config import Limits
 from ddbd.errors import StorageFailed
-from ddbd.raft.types import SnapshotMeta
-from ddbd.replica.compaction import LOW_WAL_BYTES
+from ddbd.raft.types import Membership, SnapshotMeta
+from ddbd.replica.compaction import LOW_WAL_BYTES, REST_SECONDS, URGENT_WAL_BYTES
 from ddbd.storage import SnapshotFile
 from ddbd.storage.memory import MemoryLog, MemoryStore
 from ddbd.storage.memory_tables import MemoryTables
@@ -28,13 +28,17 @@ class SlowTables(MemoryTables):
         self.open: list[tuple[Deferred[Any], Any]] = []
         self.errors: list[Exception] = []
         self.begun = 0
-        self.wal_bytes = 0
+        self.wal_bytes = self.scans_open = 0
+        self.checkpoints: list[bool] = []  # whether each was urgent
 
     def counters(self) -> Counters:
-        return {**super().counters(), "wal_bytes": self.wal_bytes}
+        return {**super().counters(), "wal_bytes": self.wal_bytes, "scans_open": self.scans_open}
 
-    def checkpoint(self) -> Deferred[SnapshotMeta]:
-        self.wal_bytes = 0
+    def checkpoint(self, urgent: bool = False) -> Deferred[SnapshotMeta]:
+        self.checkpoints.append(urgent)
+        if self.scans_open and not urgent:
+            return succeed(SnapshotMeta(0, 0, 0, Membership(())))  # held back
+        self.scans_open = self.wal_bytes = 0
         return self._later(super().checkpoint())
 
     def snapshot(self) -> Deferred[SnapshotFile]:
@@ -122,6 +126,28 @@ def test_a_wal_that_is_still_short_is_moved_into_the_tables_only_where_the_disk_
     tables(node).wal_bytes = LOW_WAL_BYTES - 1
     trio.run(0.5)
     assert tables(node).wal_bytes == LOW_WAL_BYTES - 1
+
+
+@pytest.mark.parametrize(
+    ("low", "wal_bytes", "urgent"), [(True, URGENT_WAL_BYTES, True), (True, URGENT_WAL_BYTES - 1, False), (False, 1 << 40, False)]
+)
+def test_scans_that_hold_the_wal_are_ended_only_before_they_fill_the_disk(low: bool, wal_bytes: int, urgent: bool) -> None:
+    trio = Cluster(limits=Limits(), store_class=SlowStore).set_up()
+    node = trio.nodes["1"]
+    held = tables(node)
+    node.store.full, held.scans_open = low, 1
+    began = trio.clock.seconds()
+    for number in range(40):
+        held.wal_bytes = wal_bytes if held.scans_open else 0
+        fill(trio, node, 1, f"fill{number}")
+        trio.run(0.1)
+    seconds = trio.clock.seconds() - began
+    assert not held.checkpoints[0], "the first one may get through"
+    if urgent:
+        assert held.checkpoints == [False, True]
+    else:
+        assert not any(held.checkpoints)
+        assert 2 <= len(held.checkpoints) <= seconds / REST_SECONDS + 1, "no storm of them: what holds one back holds the next one, too"
 
 
 def test_nothing_is_cut_while_the_checkpoint_has_not_ended(trio: Cluster) -> None:

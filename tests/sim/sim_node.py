@@ -85,7 +85,7 @@ class SimTables(MemoryTables):
             self._backend.progress = machine._progress()
         return results
 
-    def checkpoint(self) -> Deferred[SnapshotMeta]:
+    def checkpoint(self, urgent: bool = False) -> Deferred[SnapshotMeta]:
         image, place = self.image(), self._machine.place()
 
         def end() -> SnapshotMeta:

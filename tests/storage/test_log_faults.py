@@ -137,13 +137,13 @@ def test_disk_that_is_full_at_a_roll_over_fails_the_save_and_keeps_what_was_save
     assert open_log(disk.crash()).last_index == 4
 
 
-@pytest.mark.parametrize(("spare", "ahead"), [(1 << 40, 4 << 20), (2 << 20, 2 << 20), (0, 1 << 20), (-(1 << 30), 1 << 20)])
+@pytest.mark.parametrize(("spare", "ahead"), [(1 << 40, 8 << 20), (6 << 20, 6 << 20), (0, 4 << 20), (-(1 << 30), 4 << 20)])
 def test_segment_is_allocated_from_what_is_to_spare_but_long_enough_for_many_batches(spare: int, ahead: int) -> None:
     disk = CrashDisk()
-    log = DiskLog(disk, "log", replace(SMALL, segment_bytes=4 << 20), founders=FOUNDERS, spare=lambda: spare)
+    log = DiskLog(disk, "log", replace(SMALL, segment_bytes=8 << 20), founders=FOUNDERS, spare=lambda: spare)
     assert log.counters()["segment_bytes"] == ahead
-    fired(log.save(None, [entry(1, data=b"z" * (5 << 20))]))
-    assert log.counters()["segment_bytes"] > ahead + (5 << 20), "a batch that is longer has its room all the same"
+    fired(log.save(None, [entry(1, data=b"z" * (9 << 20))]))
+    assert log.counters()["segment_bytes"] > ahead + (9 << 20), "a batch that is longer has its room all the same"
     assert open_log(disk.crash()).last_index == 1
 
 

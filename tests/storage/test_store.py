@@ -332,7 +332,7 @@ def test_free_space_that_is_owed_to_the_tables_is_not_free(tmp_path: Path) -> No
     assert ballast.spare_bytes() == 900_000
 
     def low(owed_bytes: int) -> bool:
-        ballast.owed, now[0] = (lambda: owed_bytes), now[0] + 1
+        ballast.count(lambda: owed_bytes)
         return ballast.low()
 
     assert not low(900_000)
@@ -341,6 +341,39 @@ def test_free_space_that_is_owed_to_the_tables_is_not_free(tmp_path: Path) -> No
     assert (tmp_path / "ballast").exists()
     assert low(950_001)
     assert not (tmp_path / "ballast").exists(), "a checkpoint needs it now"
+
+
+@pytest.mark.parametrize(("free_bytes", "segment_bytes"), [(1 << 40, 8 << 20), ((6 << 20) + 1024, 6 << 20), (0, 4 << 20)])
+def test_segments_of_the_log_are_as_long_as_the_disk_has_to_spare(tmp_path: Path, free_bytes: int, segment_bytes: int) -> None:
+    limits = replace(SMALL, segment_bytes=8 << 20, disk_reserve_bytes=1024)
+    store = opened(tmp_path, limits=limits, free=lambda path: free_bytes)
+    assert store.log.counters()["segment_bytes"] == segment_bytes
+    store.close()
+
+
+def test_what_is_owed_is_owed_to_the_tables_that_were_installed(tmp_path: Path) -> None:
+    for name in ("source", "new"):
+        (tmp_path / name).mkdir()
+    source = opened(tmp_path / "source")
+    client = filled(source)
+    snapshot = fired(source.tables.snapshot())
+    reserve = 1_000_000
+    now = [0.0]
+    store = opened(
+        tmp_path / "new", limits=replace(SMALL, disk_reserve_bytes=reserve), clock=lambda: now[0], free=lambda path: reserve + 500_000
+    )
+    incoming = store.incoming()
+    shutil.copy(snapshot.path, incoming)
+    store.install(snapshot.meta, incoming)
+    assert not store.disk_low()
+    behind = Client(store.tables)
+    behind.boot, behind.seq, behind.floor = client.boot, client.seq, client.floor
+    behind.do(Insert(None, "t", tuple((f"more{n:03}", {"name": "n" * 2_000}) for n in range(500)), single=False))
+    now[0] += 1
+    assert store.tables.owed_bytes() > 500_000
+    assert store.disk_low()
+    for each in (source, store):
+        each.close()
 
 
 def test_node_that_refuses_rows_has_room_on_its_disk_for_all_that_it_took(tmp_path: Path) -> None:

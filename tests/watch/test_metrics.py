@@ -77,6 +77,7 @@ def text() -> bytes:
         "idempotency_keys_max": 10,
         "tables_bytes": 1,
         "wal_bytes": 7,
+        "owed_bytes": 5,
         "scans_open": 0,
     }
     return Metrics(sources_of(cluster, "2", meter)).text()
