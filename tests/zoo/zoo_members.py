@@ -52,7 +52,9 @@ SNAPSHOTS = (
         "10",
         "the log is cut to what is applied, where the tables hold less on the disk",
         "redisraft #43",
-        edited(compaction.Compaction, "_checkpointed", ("_durable_index = durable.index", "_durable_index = self._driver.core.applied_index")),
+        edited(
+            compaction.Compaction, "_checkpointed", ("_durable_index = durable.index", "_durable_index = self._driver.core.applied_index")
+        ),
         ("do not belong together", "but the log holds"),
         in_simulator(**SHORT_LOG, preferred=0, crash_every=0.8, power_share=1.0, checkpoint_seconds=0.3),
     ),
