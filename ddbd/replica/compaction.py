@@ -38,6 +38,8 @@ class Compaction:
         now = self._driver.world.clock.seconds()
         if self._is_under_way or self._driver.seeding.is_fetching or now < self._rests_until:
             return
+        if self._driver.store.tables.applied_index <= self._applied_at:
+            return  # an idle node asks nobody how long its WAL is
         counters, is_low = self._driver.store.tables.counters(), self._driver.store.disk_low()
         wal_bytes = counters.get("wal_bytes", 0)
         if not self._is_due(wal_bytes, is_low):
@@ -56,7 +58,7 @@ class Compaction:
             return True
         # On a disk that is nearly full the WAL is kept from growing, and what it owes the tables is paid while there is room.
         wal_bytes_max = min(LOW_WAL_BYTES, limits.checkpoint_wal_bytes) if is_low else limits.checkpoint_wal_bytes
-        return tables.applied_index > self._applied_at and wal_bytes >= wal_bytes_max
+        return wal_bytes >= wal_bytes_max
 
     def _checkpointed(self, durable: SnapshotMeta) -> None:
         self._is_under_way = False

@@ -89,7 +89,8 @@ class Door:
         if target == b"*" and head.method != b"OPTIONS":
             raise Refused("not_found", "* is for OPTIONS alone; name a path, as in /status")
         expects = _expects_continue(head)
-        kind = self._kind(head, target)
+        path = target.partition(b"?")[0]
+        kind = self._kind(head, path)
         bytes_max: int | None = self._limits.message_bytes_max
         if kind is not MOUNTED:
             if head.method not in READS:
@@ -98,10 +99,9 @@ class Door:
             bytes_max = None if kind is LOAD else self._limits.body_bytes_max
         if bytes_max is not None and content_length is not None and content_length > bytes_max:
             raise too_large(bytes_max)
-        return Admission(target, target.partition(b"?")[0], kind, bytes_max, expects)
+        return Admission(target, path, kind, bytes_max, expects)
 
-    def _kind(self, head: Head, target: bytes) -> Kind:
-        path = target.partition(b"?")[0]
+    def _kind(self, head: Head, path: bytes) -> Kind:
         if path[1:].partition(b"/")[0] in self._mounted:
             return MOUNTED
         if head.method != b"POST":

@@ -125,7 +125,7 @@ class Site(server.Site):
     def admit(self, channel: Channel, head: Head, content_length: int | None) -> Admission:
         """Raises Refused, and Busy beyond the limit on connections, to those that came last."""
         admission = self._door.admit(head, content_length)
-        if admission.kind is MOUNTED and admission.target[1:].partition(b"?")[0].partition(b"/")[0] in self._peers:
+        if admission.kind is MOUNTED and admission.path[1:].partition(b"/")[0] in self._peers:
             channel.uncount()
         elif channel.is_surplus and self.connections > self.limits.connections_max:
             raise Busy(f"{self.connections} connections are open, {self.limits.connections_max} are allowed; try again later")

@@ -66,3 +66,13 @@ def test_what_the_wal_owes_is_what_a_checkpoint_adds_to_the_file(tables: SqliteT
         client.do(Update(None, "t", f"{number:08}", {"grade": "B"}))
     assert tables.counters()["wal_bytes"] > 100_000
     assert tables.owed_bytes() <= 8192, "pages that the file has already take no space"
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_tables_that_go_for_good_are_closed_without_a_last_pass(tmp_path: Path, for_good: bool) -> None:
+    made = opened(tmp_path)
+    load(Client(made).start(), 10_000)
+    before = allocated(tmp_path)
+    made.close(for_good=for_good)
+    assert (allocated(tmp_path) == before) == for_good
+    assert (tmp_path / "tables.db-wal").exists() == for_good, "else the next start finds everything in the file"

@@ -112,6 +112,7 @@ def test_the_numbers_are_those_of_the_node(text: bytes) -> None:
     assert value(told, "ddb_raft_last_index") == value(told, "ddb_raft_applied_index") > 5
     assert (value(told, "ddb_peer_lag_entries", peer="2"), value(told, "ddb_peer_reachable", peer="3")) == (0, 1)
     assert (value(told, "ddb_databases"), value(told, "ddb_tables"), value(told, "ddb_rows")) == (1, 1, 3)
+    assert value(told, "ddb_disk_owed_bytes") == 5
     assert (value(told, "ddb_disk_free_bytes"), value(told, "ddb_wal_bytes"), value(told, "ddb_log_bytes")) == (900, 7, 30)
     assert (value(told, "ddb_http_connections"), value(told, "ddb_console_feeds")) == (4, 2)
     assert value(told, "ddb_events_total", kind="peer_lost") == 1
