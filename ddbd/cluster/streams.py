@@ -7,8 +7,8 @@ messages, and each side redials what it wants to hear. Measured: a message pushe
 Nothing blocks and nothing is promised: a message may be lost, late, or overtaken by another, and the core lives with all three. What
 does not happen: a message is damaged, comes twice, or comes from or goes to another node than it says.
 
-`send` only queues. `flush` writes what is queued, in one write for each peer; the driver calls it at the end of its turn. Whoever
-forgets is flushed in the next turn of the reactor anyway (unless `flush_later` is False).
+`send` only queues. `flush` writes what is queued, in one write for each peer; the driver calls it in its turn, and asks for a turn whenever
+it has something to send.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -110,7 +110,6 @@ class Streams:
         refused: Callable[[NodeId], None],
         connected: Callable[[NodeId], None],
         *,
-        flush_later: bool = True,
         past: Past = Past(),  # noqa: B008 - a frozen value
     ) -> None:
         peer_ids = [peer_id for peer_id in config.node_ids if peer_id != node_id]
@@ -122,8 +121,6 @@ class Streams:
         self._in = {peer_id: Inbound(clock, config, node_id, cluster_id, peer_id, rng, client, ears, past.former) for peer_id in peer_ids}
         self._resource = _StreamResource(config, node_id, cluster_id, self._out, Nag(clock), past)
         self._dirty: set[Outbound] = set()
-        self._flush_later = flush_later
-        self._flushing: IDelayedCall | None = None
         self._keep_alive = LoopingCall(self._keep_streams_alive)
         self._keep_alive.clock = clock
 
@@ -147,8 +144,6 @@ class Streams:
         self._resource.is_stopped = True
         if self._keep_alive.running:
             self._keep_alive.stop()
-        if self._flushing is not None and self._flushing.active():
-            self._flushing.cancel()
         self.flush()
         for out in self._out.values():
             out.close()
@@ -158,21 +153,14 @@ class Streams:
     def send(self, message: Message) -> None:
         """Queues the message for message.to, or drops it: no stream, a full queue, an unknown node."""
         way = self._out.get(message.to)
-        if way is None or not way.send(message):
-            return
-        if not self._dirty and self._flush_later and self._flushing is None:
-            self._flushing = self._clock.callLater(0, self._flush_now)
-        self._dirty.add(way)
+        if way is not None and way.send(message):
+            self._dirty.add(way)
 
     def flush(self) -> None:
         """Writes what is queued, as far as the transports have room."""
         for way in self._dirty:
             way.flush()
         self._dirty.clear()
-
-    def _flush_now(self) -> None:
-        self._flushing = None
-        self.flush()
 
     def is_reachable(self, peer_id: NodeId) -> bool:
         return peer_id in self._in and self._state(peer_id).reachable

@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from ddbd.commands import FREES_SPACE, AnyCommand
+from ddbd.commands import FREES_SPACE, AnyCommand, Applied
 from ddbd.config import Config
 from ddbd.errors import Corrupt, Fatal, Refused
 from ddbd.raft.core import ProposalDropped, Raft, Ready, SnapshotOffer
@@ -314,7 +314,7 @@ class Driver:
         if ready.reads:
             self.reads.confirmed(ready.reads)
         if ready.committed:
-            self.world.peers.flush()  # an acknowledgement does not wait for this node's own tables
+            self.world.peers.flush()
             self._apply(ready.committed)
         if ready.reads or ready.committed:
             self.reads.applied(self.core.applied_index)
@@ -326,6 +326,8 @@ class Driver:
         self.chronicle.saved(now, self.saves.ended(now))
         self.core.saved()
         self._send(ready)
+        if ready.after_save:
+            self.world.peers.flush()  # an acknowledgement waits for nothing else, least of all for this node's own tables
         self.compaction.compact()
         if not self._is_turning:  # else the turn under way takes what comes of it
             self.wake()
@@ -336,12 +338,15 @@ class Driver:
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         tables = self.store.tables
-        results = tables.apply(entries)
+        tables.apply(entries, self._applied)
         assert tables.applied_index == entries[-1].index, f"applied {tables.applied_index}, not {entries[-1].index}"
-        self.core.applied(entries[-1].index)
+        self.comparing.applied(tables.applied_index)
+
+    def _applied(self, results: list[Applied]) -> None:
+        tables = self.store.tables
+        self.core.applied(tables.applied_index)
         self.carried.applied(results)
         self.proposals.applied(results, tables)
-        self.comparing.applied(tables.applied_index)
 
     def quarantine(self, reason: str) -> None:
         """Serve no reads and lead nobody until a snapshot took the place of these tables. Survives a restart."""

@@ -10,7 +10,7 @@ both. `errors.Refused` from reads is an answer for the client.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
@@ -18,6 +18,12 @@ from twisted.internet.defer import Deferred
 from ddbd.answers import Counters
 from ddbd.commands import Applied, Column, Value
 from ddbd.raft.types import Entry, HardState, Membership, SnapshotMeta
+
+Tell = Callable[[list[Applied]], None]
+
+
+def nobody(results: list[Applied]) -> None:
+    """Whom to tell where nobody waits."""
 
 
 class Recovered(NamedTuple):
@@ -151,8 +157,12 @@ class Tables(Protocol):
     @property
     def default_database(self) -> str | None: ...
 
-    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
-        """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others."""
+    def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
+        """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others.
+
+        `tell` gets them before the transaction is committed, so that whoever waits for an answer does not wait for that: the log has
+        the entries. Whatever reads these tables meanwhile has it committed first.
+        """
 
     @property
     def holds_writes(self) -> bool:

@@ -2,7 +2,7 @@
 
 For each entry, in this order: at most two idempotency keys that are too old are forgotten; the proposal window decides whether the
 proposal counts at all; a known key gives its stored outcome; else the command runs, and its outcome is stored with its key. Whatever
-came of it goes into the chained hash. All entries of one `apply` are one transaction.
+came of it goes into the chained hash. All entries of one `run` are one transaction, which `commit` ends.
 
 What all replicas must have alike, because outcomes depend on it: `limits.idempotency_keys_max`, `limits.idempotency_hours`,
 `limits.row_bytes_max` and `limits.batch_cells_max`. The nodes' configs must agree on these four; when they do not, the chained hash tells.
@@ -57,9 +57,15 @@ class Machine:
         self._oldest = backend.key_oldest()
 
     def apply(self, entries: Sequence[Entry]) -> list[Applied]:
-        """See `storage.Tables`."""
+        """`run` and `commit`."""
         if not entries:
             return []
+        applied = self.run(entries)
+        self.commit()
+        return applied
+
+    def run(self, entries: Sequence[Entry]) -> list[Applied]:
+        """See `storage.Tables`. Needs entries, and a `commit` behind it."""
         self._backend.begin()
         applied: list[Applied] = []
         for entry in entries:
@@ -67,10 +73,13 @@ class Machine:
             result = self._one(entry)
             if result is not None:
                 applied.append(result)
+        return applied
+
+    def commit(self) -> None:
+        """Until then the backend's own connection alone sees what was run."""
         self._backend.commit(self._progress(), [(origin, self.windows[origin]) for origin in self._touched], self._effects.counted)
         self._touched.clear()
         self._effects.counted.clear()
-        return applied
 
     def place(self) -> SnapshotMeta:
         return SnapshotMeta(self.index, self.term, self.stamp, self.membership or Membership(()))

@@ -21,7 +21,7 @@ from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Busy, Corrupt, ScanTimedOut
 from ddbd.raft.types import Entry, Membership, SnapshotMeta
-from ddbd.storage import Copy, Query, Scan, SnapshotFile, TableInfo
+from ddbd.storage import Copy, Query, Scan, SnapshotFile, TableInfo, Tell, nobody
 from ddbd.storage.backend import YOUNG, Kept, Progress
 from ddbd.storage.catalogue import Catalogue, Database, Table
 from ddbd.storage.copies import COPY_BUSY
@@ -242,8 +242,13 @@ class MemoryTables:
         default = self._machine.catalogue.default
         return None if default is None else default.name
 
-    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
-        return self._machine.apply(entries)
+    def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
+        if not entries:
+            return []
+        results = self._machine.run(entries)
+        tell(results)
+        self._machine.commit()
+        return results
 
     def table(self, db: str | None, name: str) -> TableInfo:
         catalogue = self._machine.catalogue

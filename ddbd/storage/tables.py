@@ -18,7 +18,7 @@ from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Busy, Fatal, NotReady, StorageFailed
 from ddbd.raft.types import Entry, Membership
-from ddbd.storage import Copy, Query, SnapshotFile, TableInfo
+from ddbd.storage import Copy, Query, SnapshotFile, TableInfo, Tell, nobody
 from ddbd.storage.copies import Copies
 from ddbd.storage.machine import HASH_FORMAT, Machine
 from ddbd.storage.maintenance import Checkpoints, make_snapshot
@@ -51,6 +51,7 @@ class SqliteTables:
         self._clock = clock
         self._failed: Fatal | None = None
         self._closed = False
+        self._is_open = False  # entries were run, and are not committed yet
         self._backend = SqliteBackend(path)
         self._machine: Machine = self._backend.guarded(lambda: Machine(self._backend, limits, founders))
         self._idle: list[apsw.Connection] = []
@@ -84,11 +85,22 @@ class SqliteTables:
         default = self._machine.catalogue.default
         return None if default is None else default.name
 
-    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
+    def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
         """See `storage.Tables`. Raises StorageFailed or Corrupt, then and ever after."""
         self._check()
         assert not self._checkpoints.is_ending, "applied while a thread ends a checkpoint"
-        return self._guarded(lambda: self._machine.apply(entries))  # type: ignore[no-any-return]
+        if not entries:
+            return []
+        results: list[Applied] = self._guarded(lambda: self._machine.run(entries))
+        self._is_open = True
+        tell(results)
+        self._check()
+        return results
+
+    def _commit(self) -> None:
+        """Of what was run, before anything else is done with these tables: other connections do not see it before."""
+        self._is_open = False
+        self._guarded(self._machine.commit)
 
     @property
     def holds_writes(self) -> bool:
@@ -103,6 +115,8 @@ class SqliteTables:
             raise
 
     def _check(self) -> None:
+        if self._is_open:
+            self._commit()
         if self._failed is not None:
             raise StorageFailed(f"{self.path}: failed before: {self._failed.detail}")
         if self._closed:
@@ -215,9 +229,13 @@ class SqliteTables:
 
     def owed_bytes(self) -> int:
         """Space on the disk that the next checkpoint will take."""
+        if self._is_open:
+            self._commit()
         return self._checkpoints.owed_bytes()
 
     def counters(self) -> Counters:
+        if self._is_open:
+            self._commit()
         return {
             "idempotency_keys": self._machine.keys,
             "idempotency_keys_max": self._limits.idempotency_keys_max,

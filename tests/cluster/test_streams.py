@@ -47,6 +47,12 @@ class World:
             streams.start()
         return streams
 
+    def say(self, node_id: str, *messages: Message) -> None:
+        """In one turn of that node's driver."""
+        for message in messages:
+            self.streams[node_id].send(message)
+        self.streams[node_id].flush()
+
     def kill(self, node_id: str) -> None:
         """The process dies: nothing of it runs on, but the test's own objects must be told."""
         self.network.silent.discard(node_id)
@@ -69,19 +75,22 @@ def all_started(world: World) -> None:
 
 def test_message_reaches_its_peer_and_nobody_else(world: World) -> None:
     all_started(world)
-    world.streams["1"].send(Heartbeat("2", "1", 1, 7))
-    world.streams["1"].flush()
+    world.say("1", Heartbeat("2", "1", 1, 7))
     world.network.flush()
     assert world.received == {"1": [], "2": [Heartbeat("2", "1", 1, 7)], "3": []}
 
 
-def test_what_is_not_flushed_leaves_in_the_next_turn(world: World) -> None:
+def test_what_is_sent_waits_for_the_flush_and_leaves_no_timer_behind(world: World) -> None:
     all_started(world)
-    world.streams["1"].send(Heartbeat("2", "1", 1, 7))
-    world.network.flush()
-    assert world.received["2"] == []
+    timers = len(world.clock.getDelayedCalls())
+    for number in (7, 8):
+        world.streams["1"].send(Heartbeat("2", "1", 1, number))
+    assert len(world.clock.getDelayedCalls()) == timers, "a timer for each turn would cost the reactor another one"
     world.network.advance(0.01)
-    assert world.received["2"] == [Heartbeat("2", "1", 1, 7)]
+    assert world.received["2"] == []
+    world.streams["1"].flush()
+    world.network.flush()
+    assert world.received["2"] == [Heartbeat("2", "1", 1, 7), Heartbeat("2", "1", 1, 8)]
 
 
 def test_peers_are_reachable_once_streams_stand(world: World) -> None:
@@ -122,8 +131,8 @@ def test_a_peer_that_comes_back_is_found(world: World) -> None:
     world.network.advance(3)
     world.start("1")
     world.network.advance(0.6)
-    world.streams["2"].send(Heartbeat("1", "2", 1, 7))
-    world.streams["1"].send(Heartbeat("2", "1", 1, 8))
+    world.say("2", Heartbeat("1", "2", 1, 7))
+    world.say("1", Heartbeat("2", "1", 1, 8))
     world.network.advance(0.01)
     assert world.received["1"] == [Heartbeat("1", "2", 1, 7)]
     assert world.received["2"] == [Heartbeat("2", "1", 1, 8)]
@@ -166,7 +175,7 @@ def test_streams_stand_again_soon_after_the_network_healed(world: World) -> None
     world.network.silent.clear()
     world.network.advance(1)
     assert all(state.reachable for state in world.streams["1"].peers().values())
-    world.streams["1"].send(Heartbeat("2", "1", 1, 7))
+    world.say("1", Heartbeat("2", "1", 1, 7))
     world.network.advance(0.01)
     assert world.received["2"] == [Heartbeat("2", "1", 1, 7)]
 
@@ -190,8 +199,7 @@ def test_a_process_that_was_stopped_reads_before_it_believes_its_timers(world: W
 def test_a_large_append_arrives_whole_with_heartbeats_around_it(world: World) -> None:
     all_started(world)
     large = AppendEntries("2", "1", 1, 0, 0, (Entry(1, 1, 0, EntryKind.COMMAND, b"x" * 1_000_000),), 0)
-    for message in (large, Heartbeat("2", "1", 1, 1)):
-        world.streams["1"].send(message)
+    world.say("1", large, Heartbeat("2", "1", 1, 1))
     world.network.advance(0.01)
     assert world.received["2"] == [Heartbeat("2", "1", 1, 1), large]
 
@@ -200,7 +208,7 @@ def test_another_cluster_is_refused_and_never_talked_to(world: World) -> None:
     world.start("1", "c1")
     world.start("2", "other")
     world.network.advance(5)
-    world.streams["1"].send(Heartbeat("2", "1", 1, 1))
+    world.say("1", Heartbeat("2", "1", 1, 1))
     world.network.advance(0.1)
     assert world.received["2"] == []
     assert not world.streams["2"].peers()["1"].connected_in
@@ -208,7 +216,7 @@ def test_another_cluster_is_refused_and_never_talked_to(world: World) -> None:
 
 def test_a_message_under_another_name_ends_the_stream(world: World) -> None:
     all_started(world)
-    world.streams["1"].send(Heartbeat("2", "3", 1, 1))
+    world.say("1", Heartbeat("2", "3", 1, 1))
     world.network.advance(0.01)
     assert world.received["2"] == []
     world.network.advance(1)
@@ -217,8 +225,7 @@ def test_a_message_under_another_name_ends_the_stream(world: World) -> None:
 
 def test_messages_to_nobody_are_dropped(world: World) -> None:
     all_started(world)
-    world.streams["1"].send(TimeoutNow("9", "1", 1))
-    world.streams["1"].send(TimeoutNow("1", "1", 1))
+    world.say("1", TimeoutNow("9", "1", 1), TimeoutNow("1", "1", 1))
     world.network.advance(0.1)
     assert world.received == {"1": [], "2": [], "3": []}
 
@@ -238,8 +245,7 @@ def test_a_stopped_node_dials_no_more_and_serves_no_stream(world: World) -> None
 def test_a_peer_whose_request_waits_is_not_held_up_by_the_others(world: World) -> None:
     all_started(world)
     world.network.silent.add("3")
-    world.streams["1"].send(Heartbeat("3", "1", 1, 1))
-    world.streams["1"].send(Heartbeat("2", "1", 1, 1))
+    world.say("1", Heartbeat("3", "1", 1, 1), Heartbeat("2", "1", 1, 1))
     world.network.advance(0.01)
     assert world.received["2"] == [Heartbeat("2", "1", 1, 1)]
 
@@ -271,7 +277,7 @@ def test_a_driver_that_raises_loses_neither_stream_nor_the_next_message() -> Non
     second.start()
     world.network.advance(0.1)
     for count in (1, 2):
-        world.streams["1"].send(Heartbeat("2", "1", 1, count))
+        world.say("1", Heartbeat("2", "1", 1, count))
         world.network.advance(0.1)
     assert [message.round for message in bomb if isinstance(message, Heartbeat)] == [1, 2]
     assert world.network.dials.count(("2", "1")) == 2  # the first node's and the second's

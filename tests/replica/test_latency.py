@@ -11,6 +11,7 @@ from replica_kit import LATENCY_SECONDS, Cluster, Outcome
 from ddbd.commands import Applied
 from ddbd.raft.messages import AppendEntries, AppendResponse, Message
 from ddbd.raft.types import Entry
+from ddbd.storage import Tell, nobody
 from ddbd.storage.memory import MemoryStore
 from ddbd.storage.memory_tables import MemoryTables
 
@@ -87,9 +88,9 @@ class WatchedTables(MemoryTables):
         self.sent: list[Message] = []  # of all nodes
         self.applied_after: list[int] = []
 
-    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
+    def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
         self.applied_after.append(sum(isinstance(message, AppendResponse) and message.sender == "2" for message in self.sent))
-        return super().apply(entries)
+        return super().apply(entries, tell)
 
 
 class WatchedStore(MemoryStore):

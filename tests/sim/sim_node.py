@@ -17,7 +17,7 @@ from ddbd.errors import Corrupt, StorageFailed
 from ddbd.raft.types import Entry, HardState, Membership, NodeId, SnapshotMeta
 from ddbd.replica import Replica
 from ddbd.replica import World as Promises
-from ddbd.storage import SnapshotFile
+from ddbd.storage import SnapshotFile, Tell, nobody
 from ddbd.storage.log import DiskLog
 from ddbd.storage.logstate import OFFSET_BITS
 from ddbd.storage.memory import MemoryStore
@@ -76,8 +76,8 @@ class SimTables(MemoryTables):
         """What comes of the next entry is not what comes of it on the other nodes."""
         self.goes_astray = True
 
-    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
-        results = super().apply(entries)
+    def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
+        results = super().apply(entries, tell)
         if self.goes_astray:
             self.goes_astray = False
             machine = self._machine
