@@ -10,6 +10,9 @@ What is added, each because it was tried and found missing:
 * `Upgrade` is ignored. llhttp takes what follows such a head for another protocol, and would make the body of it a request of its own. So
   a new parser is fed the head again without the field, and then the rest (see `_go_on`).
 
+A request that comes in one piece, with the head of the last one to the byte, is not parsed again: the same bytes come to the same, and its
+body is told by its length (measured by instructions: a fifth of what an empty call costs the web room, a ninth of a small write).
+
 Nothing but state is made inside of the parser's callbacks: no exception passes through its C code.
 """
 
@@ -18,7 +21,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
@@ -28,6 +31,7 @@ from ddbd.web.door import Admission, Fields, Head, too_large
 
 SLICE_BYTES = 16 * 1024  # fed at once, so that a limit is noticed soon after it is passed
 LENGTH_DIGITS_MAX = 18
+KNOWN_BYTES_MAX = 1024  # of a head that is kept to be known again
 VERSIONS = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
 
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ ]+ HTTP/1\.[01]\r\n")
@@ -47,6 +51,14 @@ class Incoming:
         self.pieces: list[bytes] = []  # of the body, as they came
         self.received_bytes = 0
         self.is_whole = False
+
+
+class _Known(NamedTuple):
+    """A head that came twice in a row, as it came, each time in one piece with the whole body."""
+
+    head: bytes
+    request_bytes: int
+    judged: Any
 
 
 class Framing:
@@ -74,6 +86,8 @@ class Framing:
         self._is_replay = False
         self._last_raw: Any = None  # the last head that was let in, as it came,
         self._last_judged: Any = None  # and what came of it
+        self._is_repeat = False  # the head of this slice was the last one again
+        self._known: _Known | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -83,17 +97,41 @@ class Framing:
 
     def feed(self, data: bytes) -> None:
         if len(data) <= SLICE_BYTES:
-            self._feed(data)
+            known = self._known
+            if known is not None and len(data) == known.request_bytes and data.startswith(known.head) and self._is_between:
+                self._take_known(known, data)
+            else:
+                self._feed(data)
             return
         view = memoryview(data)
         for start in range(0, len(data), SLICE_BYTES):
             self._feed(view[start : start + SLICE_BYTES])
 
+    @property
+    def _is_between(self) -> bool:
+        """No request has begun that is not whole."""
+        return not self.in_head and self.body is None and not self._is_deaf
+
+    def _take_known(self, known: _Known, data: bytes) -> None:
+        incoming = Incoming(*known.judged)
+        if incoming.content_length:
+            incoming.pieces = [data[len(known.head) :]]
+            incoming.received_bytes = incoming.content_length
+        incoming.is_whole = True
+        self.arrived.append(incoming)
+
+    def _learn(self, data: bytes) -> None:
+        """The slice may be one whole request: then its head is known from now on. (No head goes on behind CRLF CRLF, or ends without.)"""
+        end = data.find(b"\r\n\r\n") + 4
+        length = self._last_judged[1]
+        if length is not None and end + length == len(data) and end <= KNOWN_BYTES_MAX:
+            self._known = _Known(data[:end], len(data), self._last_judged)
+
     def _feed(self, data: bytes | memoryview) -> None:
         if self._is_deaf:
             return
         was_between = not self.in_head and self.body is None
-        self._begun, self._slice_bytes, self._has_piece = 0, len(data), False
+        self._begun, self._slice_bytes, self._has_piece, self._is_repeat = 0, len(data), False, False
         if self.in_head:
             self._head_may_be_long = True
         try:
@@ -109,6 +147,8 @@ class Framing:
             self._count_head(len(data), was_between)
         elif self.body is not None:
             self._count_quiet(len(data))
+        elif self._is_repeat and was_between and isinstance(data, bytes):
+            self._learn(data)
 
     def _count_head(self, size: int, was_between: bool) -> None:
         """A slice may hold the end of another request, which does not count."""
@@ -188,6 +228,7 @@ class Framing:
         parser = self._parser
         raw = (parser.get_method(), self._target, parser.get_http_version(), self._fields)
         if raw == self._last_raw:  # as most clients' heads are, request after request
+            self._is_repeat = True
             self._receive(Incoming(*self._last_judged))
             return
         version = VERSIONS.get(raw[2])

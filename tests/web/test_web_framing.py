@@ -1,0 +1,168 @@
+"""What comes of the bytes does not hang on the pieces that they come in: a head that is known again is as good as one that is parsed."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from ddbd.config import Limits
+from ddbd.errors import DdbError
+from ddbd.web.door import CALL, Admission, Head
+from ddbd.web.framing import KNOWN_BYTES_MAX, Framing
+
+ONLY_OUR_CHANNEL = True
+END = b"\r\n\r\n"
+GET = b"GET /ping HTTP/1.1\r\nHost: localhost" + END
+HELD = 4096  # bytes of a body that this door lets in
+
+
+def post(body: bytes, *fields: bytes) -> bytes:
+    return b"\r\n".join((b"POST /insert HTTP/1.1", b"Host: localhost", b"Content-Length: %d" % len(body), *fields)) + END + body
+
+
+PIECES = (
+    GET,
+    GET,
+    b"\r\n" + GET,
+    GET + b"\r\n",
+    GET + GET,
+    post(b'{"a":1}'),
+    post(b'{"b":2}'),
+    post(b"x\r\n\r\nGET"),
+    post(b"y" + END + b"POS"),
+    post(b"\n" * 7) + b"\r\n",
+    post(b""),
+    post(b"12345678", b"X-Long: " + b"x" * KNOWN_BYTES_MAX),
+    post(b"1234567", b"Upgrade: other", b"Connection: upgrade"),
+    post(b"1234567", b"Expect: 100-continue"),
+    post(b"1" * HELD),
+    b"POST /insert HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked" + END + b"3\r\nabc\r\n0" + END,
+    b"HEAD /ping?x=1 HTTP/1.1\r\nHost: localhost" + END,
+)
+LAST = (
+    post(b"1" * (HELD + 1)),
+    b"GET /ping HTTP/1.1\r\nConnection: close" + END + GET,
+    b"GET  /" + END,
+    b"GET /ping HTTP/1.0\r\nConnection: keep-alive" + END,
+    b"nonsense" + END,
+    b"POST /insert HTTP/1.1\r\nHost: localhost\nContent-Length: 4\r\n\n\r\n\r\n",
+    b"POST /insert HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\nabc" + END,
+)
+
+
+def admit(head: Head, content_length: int | None) -> Admission:
+    return Admission(head.target, head.target, CALL, HELD, False)
+
+
+def framing() -> Framing:
+    return Framing(Limits(), admit)
+
+
+def heard(made: Framing) -> list[Any]:
+    """All that a channel reads of it."""
+    taken: list[Any] = []
+    while made.arrived:
+        incoming = made.arrived.popleft()
+        refusal: DdbError | None = incoming.refusal
+        taken.append(
+            (incoming.head, incoming.content_length, incoming.is_persistent, incoming.is_whole, b"".join(incoming.pieces), refusal)
+        )
+    return [*taken, made.in_head, made.body is None, made.error is None]
+
+
+def same(one: list[Any], other: list[Any]) -> bool:
+    """Refusals are told by what they say."""
+    return repr(one) == repr(other)
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_whole_requests_in_a_row_are_what_they_are_byte_by_byte(seed: int) -> None:
+    dice = random.Random(seed)
+    kinds = dice.sample(PIECES, 3)
+    pieces = [dice.choice(kinds) for _ in range(12)] + [dice.choice(LAST)]
+    whole, bytewise = framing(), framing()
+    for piece in pieces:
+        whole.feed(piece)
+        for byte in range(len(piece)):
+            bytewise.feed(piece[byte : byte + 1])
+        assert same(heard(whole), heard(bytewise))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_requests_cut_anywhere_are_what_they_are_byte_by_byte(seed: int) -> None:
+    dice = random.Random(seed)
+    kinds = dice.sample(PIECES, 2)
+    data = b"".join(dice.choice(kinds) for _ in range(12))
+    cuts = sorted(
+        {
+            0,
+            len(data),
+            *(dice.randrange(len(data)) for _ in range(6)),
+            *(at + 1 for at in range(len(data)) if data[: at + 1].endswith(b"}")),
+        }
+    )
+    cut, bytewise = framing(), framing()
+    for low, high in pairwise(cuts):
+        cut.feed(data[low:high])
+        for byte in range(low, high):
+            bytewise.feed(data[byte : byte + 1])
+        assert same(heard(cut), heard(bytewise))
+
+
+class Counted(Framing):
+    """Counts the heads that its parser read."""
+
+    parsed = 0
+
+    def on_headers_complete(self) -> None:
+        self.parsed += 1
+        super().on_headers_complete()
+
+
+def test_a_head_is_parsed_twice_and_then_known() -> None:
+    made = Counted(Limits(), admit)
+    for number in range(10):
+        made.feed(post(b'{"a":%d}' % number))
+    assert made.parsed == 2
+    assert [b"".join(incoming.pieces) for incoming in made.arrived] == [b'{"a":%d}' % number for number in range(10)]
+    made.feed(post(b'{"a":10}'))
+    assert made.parsed == 3, "another length is another head"
+    made.feed(post(b'{"a":9}'))
+    assert made.parsed == 3, "and the one before is known still"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [post(b"1234567", b"X: " + b"x" * KNOWN_BYTES_MAX), post(b"1234567", b"Upgrade: other", b"Connection: upgrade"), GET + GET],
+)
+def test_what_is_long_or_no_single_request_is_parsed_each_time(request_bytes: bytes) -> None:
+    made = Counted(Limits(), admit)
+    for _ in range(5):
+        made.feed(request_bytes)
+    assert made.parsed >= 5
+
+
+def test_a_known_head_in_the_middle_of_a_body_is_the_body() -> None:
+    made = framing()
+    for _ in range(3):
+        made.feed(GET)
+    made.arrived.clear()
+    made.feed(post(GET)[: -len(GET)])
+    made.feed(GET)
+    assert len(made.arrived) == 1
+    assert made.arrived[0].pieces == [GET]
+
+
+def test_the_end_of_a_body_and_a_head_behind_it_are_no_head() -> None:
+    made, request_bytes = framing(), post(b'{"a":1}')
+    piece = request_bytes[-3:] + request_bytes
+    for _ in range(3):
+        made.feed(request_bytes[:-3])
+        made.feed(piece)
+    assert len(made.arrived) == 6
+    made.feed(piece)
+    assert made.error is not None
+    assert len(made.arrived) == 6
