@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 
 from ddbd.errors import Corrupt
 from ddbd.raft.types import MEMBERSHIP, Entry, HardState, Membership, SnapshotMeta
@@ -59,6 +60,12 @@ class LogState:
         self.positions.append(position)
         self.lengths.append(length)
         self.terms.append(term)
+
+    def extend(self, positions: Iterable[int], lengths: Iterable[int], terms: Iterable[int]) -> None:
+        """As `place`, for entries that follow the last one in a row."""
+        self.positions.extend(positions)
+        self.lengths.extend(lengths)
+        self.terms.extend(terms)
 
     def truncate(self, index: int) -> None:
         """Forgets the entries from `index` on."""

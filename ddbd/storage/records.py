@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from ddbd.errors import Corrupt
-from ddbd.raft.types import Entry, EntryKind, HardState, Membership, SnapshotMeta
+from ddbd.raft.types import MEMBERSHIP, Entry, EntryKind, HardState, Membership, SnapshotMeta
 
 FORMAT = 1  # of segments; a node refuses a higher one
 
@@ -33,6 +33,7 @@ MAGIC = b"\xd5\xab"  # no single flipped bit makes one of these bytes zero
 _FRONT = struct.Struct("<2sBBIIIQ")
 _REST = struct.Struct("<IIQ")
 _ENTRY = struct.Struct("<QQQB")
+_FRONT_AND_ENTRY = struct.Struct("<4sIIIQQQQB")
 HEAD_BYTES = _FRONT.size
 ENTRY_BYTES = HEAD_BYTES + _ENTRY.size  # of an entry's record beyond its data
 SECTOR_BYTES = 512
@@ -106,6 +107,59 @@ def parse(data: bytes | memoryview, start: int, salt: int) -> Record | None:
     if zlib.crc32(view[start + 8 : end], zlib.crc32(view[start : start + 4], salt)) != crc:
         return None
     return Record(kind, bool(flags & FINAL), crc, prev, batch, start, end, view[start + HEAD_BYTES : end])
+
+
+class Place(NamedTuple):
+    """Where a walk through the log's records is, and what the next record continues."""
+
+    offset: int
+    crc: int
+    batch: int  # of the record before it
+    final: bool  # whether that one ended its batch
+    index: int  # of the last entry
+    term: int
+
+
+class Run(NamedTuple):
+    """Entries in a row, none of them a membership: where each begins, how long its record is, its term; and the last hard state's bytes."""
+
+    starts: list[int]
+    lengths: list[int]
+    terms: list[int]
+    hard_state: memoryview | None
+    end: Place
+
+
+def walk(data: bytes, place: Place, salt: int) -> Run:
+    """As far as good records of entries and hard states follow each other. Of what stops it `parse` and whoever calls it know more.
+
+    It does what `parse` does, without a call and an object for each record: a segment can hold 400,000 (measured: 4.0 to 1.4 us each).
+    """
+    starts, lengths, terms = list[int](), list[int](), list[int]()
+    hard_state = None
+    offset, last_crc, last_batch, final, last_index, last_term = place
+    seeds = {
+        MAGIC + bytes((kind, flags)): zlib.crc32(MAGIC + bytes((kind, flags)), salt) for kind in (HARD_STATE, ENTRY) for flags in (0, FINAL)
+    }
+    view, size, crc32, unpack = memoryview(data), len(data), zlib.crc32, _FRONT_AND_ENTRY.unpack_from
+    while offset + ENTRY_BYTES <= size:  # behind a short hard state this looks into the next record, or into zeros
+        front, crc, length, prev, batch, index, term, _, kind = unpack(data, offset)
+        seed, end = seeds.get(front), offset + HEAD_BYTES + length
+        if seed is None or end > size or prev != last_crc or batch != (last_batch + 1 if final else last_batch):
+            break
+        if crc32(view[offset + 8 : end], seed) != crc:
+            break
+        if front[2] == HARD_STATE:
+            hard_state = view[offset + HEAD_BYTES : end]
+        elif index != last_index + 1 or term < last_term or kind == MEMBERSHIP or end - offset < ENTRY_BYTES:
+            break
+        else:
+            starts.append(offset)
+            lengths.append(end - offset)
+            terms.append(term)
+            last_index, last_term = index, term
+        last_crc, last_batch, final, offset = crc, batch, front[3] == FINAL, end
+    return Run(starts, lengths, terms, hard_state, Place(offset, last_crc, last_batch, final, last_index, last_term))
 
 
 def size_at(data: bytes, start: int) -> int:

@@ -60,19 +60,19 @@ class Window:
         self._progress = progress
         self.size = file.size()
         self.start = 0  # where the piece lies in the file
-        self._piece = file.read(0, PIECE_BYTES)
+        self.piece = file.read(0, PIECE_BYTES)
 
     def record(self, offset: int, salt: int) -> records.Record | None:
         """Its places are counted from `start`."""
-        found = records.parse(self._piece, offset - self.start, salt)
-        if found is None and offset > self.start and self.start + len(self._piece) < self.size:
+        found = records.parse(self.piece, offset - self.start, salt)
+        if found is None and offset > self.start and self.start + len(self.piece) < self.size:
             self._progress(offset - self.start)
-            self.start, self._piece = offset, self._file.read(offset, PIECE_BYTES)
-            found = records.parse(self._piece, 0, salt)
-        size = records.size_at(self._piece, offset - self.start) if found is None else 0
+            self.start, self.piece = offset, self._file.read(offset, PIECE_BYTES)
+            found = records.parse(self.piece, 0, salt)
+        size = records.size_at(self.piece, offset - self.start) if found is None else 0
         if PIECE_BYTES < size <= self.size - offset:
-            self.start, self._piece = offset, self._file.read(offset, size)
-            found = records.parse(self._piece, 0, salt)
+            self.start, self.piece = offset, self._file.read(offset, size)
+            found = records.parse(self.piece, 0, salt)
         return found
 
     def bytes_from(self, offset: int) -> int:
@@ -101,7 +101,11 @@ class Replay:
         self.segments.append(Segment(number, file, header))
         self._follow(name, header, record)
         offset, crc, batch, final = record.end, record.crc, record.batch, True
-        while (found := window.record(offset, header.salt)) is not None:
+        while True:
+            offset, crc, batch, final = self._walk(window, number, records.Place(offset, crc, batch, final, 0, 0), header.salt)
+            found = window.record(offset, header.salt)
+            if found is None:
+                break
             if found.prev != crc or found.batch != (batch + 1 if final else batch):
                 raise Corrupt(f"log {name}: the record at byte {offset} does not follow the one before it")
             self._take(name, number, found, window.start)
@@ -113,6 +117,20 @@ class Replay:
             raise Corrupt(f"log {name}: the last batch has no end, and a later segment follows")
         self.tail = Tail(offset, crc, batch, final, torn_bytes)
         self._advance(offset - window.start)
+
+    def _walk(self, window: Window, number: int, place: records.Place, salt: int) -> tuple[int, int, int, bool]:
+        """Over what needs no closer look, in the window's piece."""
+        assert self.state is not None
+        state, start = self.state, window.start
+        index = state.last_index
+        here = place._replace(offset=place.offset - start, index=index, term=state.term(index))
+        run = records.walk(window.piece, here, salt)
+        at = number << OFFSET_BITS | start
+        state.extend([at + each for each in run.starts], run.lengths, run.terms)
+        if run.hard_state is not None:
+            state.hard_state = records.decode_hard_state(run.hard_state)
+        end = run.end
+        return start + end.offset, end.crc, end.batch, end.final
 
     def _advance(self, bytes_read: int) -> None:
         self._read_bytes += bytes_read
