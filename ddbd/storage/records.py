@@ -116,8 +116,8 @@ class Place(NamedTuple):
     crc: int
     batch: int  # of the record before it
     final: bool  # whether that one ended its batch
-    index: int  # of the last entry
-    term: int
+    last_index: int  # of the entries
+    last_term: int
 
 
 class Run(NamedTuple):

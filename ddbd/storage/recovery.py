@@ -123,7 +123,7 @@ class Replay:
         assert self.state is not None
         state, start = self.state, window.start
         index = state.last_index
-        here = place._replace(offset=place.offset - start, index=index, term=state.term(index))
+        here = place._replace(offset=place.offset - start, last_index=index, last_term=state.term(index))
         run = records.walk(window.piece, here, salt)
         at = number << OFFSET_BITS | start
         state.extend([at + each for each in run.starts], run.lengths, run.terms)

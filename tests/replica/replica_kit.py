@@ -160,12 +160,16 @@ class MemoryNode:
         self.peers, self.carrier = MemoryPeers(self), MemoryCarrier(self)
         dice = random.Random(f"{cluster.seed} {self.id} {self._lives}")
         self.heard: dict[NodeId, float] = {}
-        told = {"happened": self._happened, "last_heard": self.heard.get}
+        self.gave_way_after: list[int] = []  # how many messages of all nodes had left then
+        told = {"happened": self._happened, "last_heard": self.heard.get, "give_way": self._give_way}
         world = World(self.peers, self.carrier, cluster.clock, dice, self.fatal.append, self.events.append, **told)
         self.replica = Replica(cluster.config, self.id, self.store, world)
         self.is_running = True
         self._tick()
         cluster.connected(self)
+
+    def _give_way(self) -> None:
+        self.gave_way_after.append(len(self.cluster.seen))
 
     def _happened(self, kind: str, node_id: NodeId | None, text: str, **details: Any) -> None:
         self.happened.append((kind, node_id, text, details))

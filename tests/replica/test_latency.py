@@ -110,3 +110,14 @@ def test_an_acknowledgement_leaves_before_this_node_applies_what_came_with_it() 
     trio.done(leader.insert("a"))
     trio.done(leader.insert("b"))
     assert tables.applied_after == [2], "the first write is applied with the second one, and that was acknowledged before"
+
+
+def test_a_follower_gives_way_as_soon_as_its_acknowledgement_is_out_and_a_leader_never_does(trio: Cluster) -> None:
+    after_a_heartbeat(trio)
+    trio.seen.clear()
+    for node in trio.running:
+        node.gave_way_after.clear()
+    trio.done(trio.nodes["1"].insert("a"))
+    acknowledged = [place for place, message in enumerate(trio.seen, 1) if isinstance(message, AppendResponse)]
+    assert sorted(trio.nodes["2"].gave_way_after + trio.nodes["3"].gave_way_after) == acknowledged
+    assert trio.nodes["1"].gave_way_after == []
