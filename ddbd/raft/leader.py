@@ -91,14 +91,18 @@ def saved(raft: Raft, leading: Leading) -> None:
 def flush(raft: Raft, leading: Leading) -> None:
     """Once a turn: one round for all reads that wait, and to each follower what it may get."""
     _begin_round(raft, leading)
+    batches: Batches = {}
     for peer, progress in leading.progress.items():
-        _replicate(raft, leading, peer, progress)
+        _replicate(raft, leading, peer, progress, batches)
 
 
 # Replication.
 
 
-def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -> None:
+Batches = dict[int, tuple[tuple[Entry, ...], int]]  # by the first index: entries and their bytes. Followers in step get the same ones.
+
+
+def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress, batches: Batches) -> None:
     log, config = raft.log, raft.config
     while True:
         has_entries = progress.next_index <= log.last_index
@@ -113,10 +117,14 @@ def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress) -
             leading.offers.pop(peer, None)
             raft.snapshots_wanted.append(peer)
             return
-        entries = tuple(log.entries(progress.next_index, log.last_index + 1, config.append_bytes_max))
+        batch = batches.get(progress.next_index)
+        if batch is None:
+            entries = tuple(log.entries(progress.next_index, log.last_index + 1, config.append_bytes_max))
+            batch = batches[progress.next_index] = entries, sum([len(entry.data) for entry in entries])
+        entries, size_bytes = batch
         raft.send(AppendEntries(peer, raft.id, raft.term, prev_index, prev_term, entries, raft.commit_index))
         progress.sent_commit = max(progress.sent_commit, raft.commit_index)
-        progress.sent(prev_index + len(entries), bool(entries), sum([len(entry.data) for entry in entries]))
+        progress.sent(prev_index + len(entries), bool(entries), size_bytes)
 
 
 def _must_tell(raft: Raft, progress: Progress) -> bool:

@@ -112,16 +112,18 @@ class RaftLog:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Adds to the end. Truncate first where an entry is in the way."""
-        term, stamp = self.last_term, self.last_stamp
-        for entry in entries:
-            assert entry.index == self.last_index + 1, f"entry {entry.index} appended behind {self.last_index}"
-            assert entry.term >= term, f"entry {entry.index}: term went back {term} -> {entry.term}"
-            assert entry.stamp >= stamp, f"entry {entry.index}: stamp went back {stamp} -> {entry.stamp}"
-            self.last_index, term, stamp = entry.index, entry.term, entry.stamp
-            self._cache.append(entry)
-            self._cache_bytes += len(entry.data)
-            if entry.kind is MEMBERSHIP:
-                self.memberships.append((entry.index, Membership.from_bytes(entry.data)))
+        last, term, stamp, size = self.last_index, self.last_term, self.last_stamp, 0
+        for index, new_term, new_stamp, kind, data in entries:
+            assert index == last + 1, f"entry {index} appended behind {last}"
+            assert new_term >= term, f"entry {index}: term went back {term} -> {new_term}"
+            assert new_stamp >= stamp, f"entry {index}: stamp went back {stamp} -> {new_stamp}"
+            last, term, stamp = index, new_term, new_stamp
+            size += len(data)
+            if kind is MEMBERSHIP:
+                self.memberships.append((index, Membership.from_bytes(data)))
+        self._cache += entries
+        self._cache_bytes += size
+        self.last_index = last
 
     def truncate(self, index: int) -> None:
         """Removes the entry at index and all behind it: a newer leader has others there (Raft 5.3)."""
@@ -198,6 +200,8 @@ class RaftLog:
 
 def _within(entries: list[Entry], bytes_max: int) -> list[Entry]:
     """The first ones whose data fits, at least one."""
+    if sum([len(entry.data) for entry in entries]) <= bytes_max:
+        return entries
     total = 0
     for place, entry in enumerate(entries):
         total += len(entry.data)

@@ -101,7 +101,7 @@ class Proposals:
         """Raises Busy where too many writes are open, NotReady where the node stops; then nobody is told."""
         if self.is_stopping:
             raise NotReady("this node is stopping; send the call to another one")
-        if self.open_count >= self.open_max or self._open_bytes >= self.open_bytes_max:
+        if len(self._held) + len(self._sent) >= self.open_max or self._open_bytes >= self.open_bytes_max:
             self.refused += 1
             raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
         write = Write(command, key, fingerprint, deadline, tell)
@@ -121,12 +121,15 @@ class Proposals:
             self._register_seconds = min(2 * self._register_seconds, REPEAT_SECONDS_MAX)
             return [encode_proposal(Proposal(self._node_id, 0, 0, 0, Register(self._node_id, self._nonce)))]
         taken: list[bytes] = []
-        while self._held:
-            write = self._held.popleft()
-            write.seq = self._next_seq
-            self._next_seq += 1
-            self._sent[write.seq] = write
-            taken.append(self._encode(write, now))
+        sent, seq = self._sent, self._next_seq
+        floor = next(iter(sent), seq)
+        for write in self._held:
+            write.seq = seq
+            sent[seq] = write
+            taken.append(self._encode(write, seq, floor, now))
+            seq += 1
+        self._next_seq = seq
+        self._held.clear()
         return taken
 
     def take_back(self, now: float) -> None:
@@ -141,20 +144,23 @@ class Proposals:
             self._register_at, self._register_seconds = 0.0, REPEAT_SECONDS
             for write in self._sent.values():
                 write.repeat_seconds = REPEAT_SECONDS
-            return [self._encode(write, now) for write in self._sent.values()]
+            return self._encode_again(list(self._sent.items()), now)
         if now < self._repeat_check_at:
             return []
         self._repeat_check_at = now + REPEAT_SECONDS / 5
-        return [self._encode(write, now) for write in self._sent.values() if write.repeat_at <= now]
+        return self._encode_again([(seq, write) for seq, write in self._sent.items() if write.repeat_at <= now], now)
 
-    def _encode(self, write: Write, now: float) -> bytes:
-        assert write.seq is not None, "a held write has no number"
+    def _encode_again(self, writes: list[tuple[int, Write]], now: float) -> list[bytes]:
+        floor = next(iter(self._sent), 0)
+        return [self._encode(write, seq, floor, now) for seq, write in writes]
+
+    def _encode(self, write: Write, seq: int, floor: int, now: float) -> bytes:
+        """`floor` is the lowest number that is not done."""
         assert self._boot is not None, "writes leave only under a boot"
-        write.repeat_at = now + write.repeat_seconds
-        write.repeat_seconds = min(2 * write.repeat_seconds, REPEAT_SECONDS_MAX)
-        floor = next(iter(self._sent))
+        seconds = write.repeat_seconds
+        write.repeat_at, write.repeat_seconds = now + seconds, min(2 * seconds, REPEAT_SECONDS_MAX)
         command = cast("AnyCommand", write.command)  # encoded already
-        return encode_proposal(Proposal(self._node_id, self._boot, write.seq, floor, command, write.key, write.fingerprint))
+        return encode_proposal(Proposal(self._node_id, self._boot, seq, floor, command, write.key, write.fingerprint))
 
     # From the log.
 

@@ -221,32 +221,29 @@ class DiskLog:
 
     def _write(self, hard_state: HardState | None, entries: Sequence[Entry], final: bool) -> None:
         """The record that closes a batch repeats a hard state that it may hold already: without it nothing is lost."""
-        parts: list[tuple[int, bytes]] = []
         if hard_state is not None:
             self._state.hard_state = hard_state
-            parts.append((records.HARD_STATE, records.encode_hard_state(hard_state)))
-        parts += [(records.ENTRY, records.encode_entry(entry)) for entry in entries]
-        if final:
-            parts.append((records.HARD_STATE, self._hard_payload()))
-        size = sum(len(payload) for _, payload in parts) + len(parts) * records.HEAD_BYTES
+        payload = self._hard_payload()
+        hard_records = (hard_state is not None) + final
+        size = hard_records * (records.HEAD_BYTES + len(payload)) + len(entries) * records.ENTRY_BYTES + sum([len(e.data) for e in entries])
         self._make_room(size, entries[0].index if entries else None)
         if not self._unsynced:
             self._batch += 1
-        data, crc, salt = bytearray(), self._crc, self._salt
-        places = []
-        for number, (kind, payload) in enumerate(parts, 1):
-            record, crc = records.encode(kind, final and number == len(parts), payload, crc, self._batch, salt)
-            places.append((self._offset + len(data), len(record)))
-            data += record
-        offset = self._offset + len(data)
+        crc, salt, before = self._crc, self._salt, b""
+        if hard_state is not None:
+            before, crc = records.encode(records.HARD_STATE, False, payload, crc, self._batch, salt)
+        made, crc = records.encode_entries(entries, crc, self._batch, salt)
+        parts = [before, *made]
+        if final:
+            end, crc = records.encode(records.HARD_STATE, True, payload, crc, self._batch, salt)
+            parts.append(end)
+        offset = self._offset + size
         if offset > self._written:
             self._written = max(offset, min(self._capacity, offset + ZEROS_BYTES))
-            data += bytes(self._written - offset)
-        self._segments[self._last_number].file.write(self._offset, bytes(data))
+            parts.append(bytes(self._written - offset))
+        self._segments[self._last_number].file.write(self._offset, b"".join(parts))
+        self._state.append(entries, self._last_number << OFFSET_BITS | self._offset + len(before), [len(record) for record in made])
         self._offset, self._crc = offset, crc
-        first_entry = 0 if hard_state is None else 1
-        for entry, (offset, length) in zip(entries, places[first_entry:], strict=False):
-            self._state.add(entry, self._last_number << OFFSET_BITS | offset, length)
 
     def _make_room(self, size: int, first_index: int | None) -> None:
         current = self._segments[self._last_number]

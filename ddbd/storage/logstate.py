@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from ddbd.errors import Corrupt
 from ddbd.raft.types import MEMBERSHIP, Entry, HardState, Membership, SnapshotMeta
@@ -50,6 +51,13 @@ class LogState:
 
     def place(self, index: int, term: int, position: int, length: int) -> None:
         """As `add`, where the entry is no membership."""
+        self._make_end(index, term)
+        self.positions.append(position)
+        self.lengths.append(length)
+        self.terms.append(term)
+
+    def _make_end(self, index: int, term: int) -> None:
+        """Such an entry is the next one."""
         before = index - self.base.index - 1  # so many entries
         if not 0 <= before <= len(self.positions):
             raise Corrupt(f"the log has entry {index} where {self.base.index + 1} to {self.last_index + 1} can follow")
@@ -57,9 +65,15 @@ class LogState:
             self.truncate(index)
         if term < (self.terms[-1] if before else self.base.term):
             raise Corrupt(f"the log's term goes back from {self.term(index - 1)} to {term} at entry {index}")
-        self.positions.append(position)
-        self.lengths.append(length)
-        self.terms.append(term)
+
+    def append(self, entries: Sequence[Entry], position: int, lengths: Sequence[int]) -> None:
+        """As `add`, for entries in a row whose records lie one behind the other from `position` on."""
+        if not entries:
+            return
+        self._make_end(entries[0].index, entries[0].term)
+        self.extend(list(accumulate(lengths[:-1], initial=position)), lengths, [entry.term for entry in entries])
+        assert self.last_index == entries[-1].index, f"entries {entries[0].index} to {entries[-1].index} are {len(entries)}"
+        self.memberships += [(entry.index, Membership.from_bytes(entry.data)) for entry in entries if entry.kind is MEMBERSHIP]
 
     def extend(self, positions: Iterable[int], lengths: Iterable[int], terms: Iterable[int]) -> None:
         """As `place`, for entries that follow the last one in a row."""

@@ -90,20 +90,21 @@ class Machine:
         return Progress(FORMAT, self.index, self.term, self.stamp, self._membership_bytes, self._hash, default_id)
 
     def _one(self, entry: Entry) -> Applied | None:
-        self.index, self.term, self.stamp = entry.index, entry.term, entry.stamp
+        index, self.term, self.stamp, kind, data = entry
+        self.index = index
         forgotten = self._forget_keys(entry.stamp) if self._oldest is not None else 0
         effect: tuple[Any, ...] = ()
         answer: Answer | None = None
         applied: Applied | None = None
-        if entry.kind is COMMAND:
+        if kind is COMMAND:
             proposal = self._decode(entry)
             effect, answer = self._propose(proposal, entry)
-            applied = Applied(entry.index, proposal.origin, proposal.boot, proposal.seq, answer)
-        elif entry.kind is MEMBERSHIP:
-            self.membership = Membership.from_bytes(entry.data)
-            self._membership_bytes = entry.data
-            effect = ("membership", entry.data)
-        self._chain(entry.index, effect, answer, forgotten)
+            applied = Applied(index, proposal.origin, proposal.boot, proposal.seq, answer)
+        elif kind is MEMBERSHIP:
+            self.membership = Membership.from_bytes(data)
+            self._membership_bytes = data
+            effect = ("membership", data)
+        self._chain(index, effect, answer, forgotten)
         return applied
 
     def _decode(self, entry: Entry) -> Proposal:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -33,6 +34,7 @@ MAGIC = b"\xd5\xab"  # no single flipped bit makes one of these bytes zero
 _FRONT = struct.Struct("<2sBBIIIQ")
 _REST = struct.Struct("<IIQ")
 _ENTRY = struct.Struct("<QQQB")
+_REST_AND_ENTRY = struct.Struct("<IIQQQQB")
 _FRONT_AND_ENTRY = struct.Struct("<4sIIIQQQQB")
 HEAD_BYTES = _FRONT.size
 ENTRY_BYTES = HEAD_BYTES + _ENTRY.size  # of an entry's record beyond its data
@@ -93,6 +95,18 @@ def encode(kind: int, final: bool, payload: bytes, prev: int, batch: int, salt: 
     rest = _REST.pack(len(payload), prev, batch) + payload
     crc = zlib.crc32(rest, zlib.crc32(front, salt))
     return front + crc.to_bytes(4, "little") + rest, crc
+
+
+def encode_entries(entries: Iterable[Entry], prev: int, batch: int, salt: int) -> tuple[list[bytes], int]:
+    """The records of entries in a row, none of them final, as `encode` and `encode_entry` make them; and the last one's crc."""
+    front = b"%s%c%c" % (MAGIC, ENTRY, 0)
+    seed, crc32, pack = zlib.crc32(front, salt), zlib.crc32, _REST_AND_ENTRY.pack
+    made = []
+    for index, term, stamp, kind, data in entries:
+        rest = pack(len(data) + _ENTRY.size, prev, batch, index, term, stamp, kind) + data
+        prev = crc32(rest, seed)
+        made.append(front + prev.to_bytes(4, "little") + rest)
+    return made, prev
 
 
 def parse(data: bytes | memoryview, start: int, salt: int) -> Record | None:
