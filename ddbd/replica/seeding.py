@@ -258,7 +258,22 @@ class Seeding:
         if self._fetched is None or self._driver.core.is_saving:
             return
         (offer, path), self._fetched, self._fetching = self._fetched, None, None
-        self._driver.install(offer, path)
+        driver, core = self._driver, self._driver.core
+        if not core.is_frozen and offer.meta.index <= core.commit_index:
+            core.declined(offer.token)
+            return
+        try:
+            driver.store.install(offer.meta, path)
+        except Corrupt as error:
+            self.spoilt = offer.token
+            core.declined(offer.token)
+            driver.world.log_event(f"the snapshot from node {offer.sender} is not what it should be, it will be offered again: {error}")
+            return
+        driver.chronicle.installed(offer)
+        core.installed(offer.meta)
+        driver.world.log_event(f"installed a snapshot at index {offer.meta.index}")
+        driver.proposals.skipped(driver.store.tables)
+        driver.reads.applied(core.applied_index)
 
     def stop(self) -> None:
         self.is_stopping = True

@@ -10,6 +10,7 @@ from ddbd.raft.types import NodeId
 READIES_MAX = 16
 TURN_SECONDS = 0.005  # after which no other Ready is begun
 LONG_TURN_SECONDS = 0.006  # of the reactor, before this driver's part: then applying has the next one
+FEW_ENTRIES = 4  # so many that are committed are answered in a turn of their own
 APPLY_ENTRIES_MAX = 300  # of one Ready
 APPLY_BYTES_MAX = 64 * 1024  # likewise, unless one entry alone is larger: hundreds of rows, some 5 ms
 

@@ -11,6 +11,7 @@ from replica_kit import LATENCY_SECONDS, Cluster, Outcome
 from ddbd.commands import Applied
 from ddbd.raft.messages import AppendEntries, AppendResponse, Message
 from ddbd.raft.types import Entry
+from ddbd.replica.tuning import FEW_ENTRIES
 from ddbd.storage import Tell, nobody
 from ddbd.storage.memory import MemoryStore
 from ddbd.storage.memory_tables import MemoryTables
@@ -121,3 +122,31 @@ def test_a_follower_gives_way_as_soon_as_its_acknowledgement_is_out_and_a_leader
     acknowledged = [place for place, message in enumerate(trio.seen, 1) if isinstance(message, AppendResponse)]
     assert sorted(trio.nodes["2"].gave_way_after + trio.nodes["3"].gave_way_after) == acknowledged
     assert trio.nodes["1"].gave_way_after == []
+
+
+@pytest.mark.parametrize(("writes", "answered"), [(1, True), (FEW_ENTRIES, True), (FEW_ENTRIES + 1, False)])
+def test_a_few_writes_are_answered_with_the_acknowledgement_that_commits_them_and_more_with_all_that_came(
+    trio: Cluster, writes: int, answered: bool
+) -> None:
+    after_a_heartbeat(trio)
+    leader = trio.nodes["1"]
+    outcomes = [leader.insert(f"r{number}") for number in range(writes)]
+    trio.clock.advance(0)
+    assert leader.core.log.saved_index == leader.core.log.last_index == leader.core.commit_index + writes
+    leader.replica.receive(AppendResponse("1", "2", leader.core.term, leader.core.log.last_index, False, 0, 0))
+    assert [outcome.is_ok for outcome in outcomes] == writes * [answered]
+    trio.clock.advance(0)
+    assert all(outcome.is_ok for outcome in outcomes)
+
+
+def test_an_acknowledgement_joins_a_turn_that_comes_anyway(trio: Cluster) -> None:
+    after_a_heartbeat(trio)
+    leader = trio.nodes["1"]
+    first = leader.insert("a")
+    trio.clock.advance(0)
+    second = leader.insert("b")
+    leader.replica.receive(AppendResponse("1", "2", leader.core.term, leader.core.log.last_index, False, 0, 0))
+    assert not first.is_ok
+    trio.clock.advance(0)
+    assert first.is_ok
+    assert not second.is_ok
