@@ -10,7 +10,7 @@ from zoo_votes import PARTED
 
 from ddbd.raft import leader
 from ddbd.raft import log as raft_log
-from ddbd.replica import compaction, driver, reads, seeding
+from ddbd.replica import compaction, reads, seeding
 from ddbd.storage import memory
 
 CALM = {
@@ -64,7 +64,7 @@ SNAPSHOTS = (
         "etcd #18055",
         together(
             edited(seeding.Seeding, "offered", ("if self._fetching is not None or self.is_stopping:", "if self.is_stopping:")),
-            edited(driver.Driver, "install", ("if not self.core.is_frozen and offer.meta.index <= self.core.commit_index:", "if False:")),
+            edited(seeding.Seeding, "install", ("if not core.is_frozen and offer.meta.index <= core.commit_index:", "if False:")),
         ),
         ("already applied", "before the log's base", "applied went back"),
         in_simulator(**SHORT_LOG, preferred=0, crash_every=0.8, snapshot_seconds=0.8),
