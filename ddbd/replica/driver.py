@@ -1,8 +1,9 @@
 """The driver: one core, its store, its streams. Turn by turn: step, send, save, apply, answer.
 
-Everything that arrives in one reactor turn (messages, ticks, writes, reads) only changes state and asks for a turn; the turn then takes one
-`Ready` after another until there is nothing left to do. So all that came together is one batch: one append, one fsync, one message a peer.
-The order inside a turn is the order of `raft.core`: messages that depend on nothing go first, then the save, then what depends on it.
+Everything that arrives in one reactor turn (messages, ticks, writes, reads) only changes state and asks for a turn (but see
+`_may_answer_at_once`); the turn then takes one `Ready` after another until there is nothing left to do. So all that came together is one
+batch: one append, one fsync, one message a peer. The order inside a turn is the order of `raft.core`: messages that depend on nothing go
+first, then the save, then what depends on it.
 
 A `Fatal` error, and any other exception here, ends the process: a replica that does not know its own state must not go on.
 """
@@ -113,17 +114,16 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - as in a turn
             self.fail(error)
         if isinstance(message, AppendResponse) and self._may_answer_at_once():
-            self._turn()
+            self._called()
         else:
             self.wake()
 
     def _may_answer_at_once(self) -> bool:
-        """A write or two were just committed, and nothing else waits for a turn: not even for the other acknowledgement.
+        """A few entries are committed, and nothing else waits for a turn: then their clients do not wait for the other acknowledgement.
 
         p50 of a lone write: 1.56 -> 1.46 ms. Larger batches gain more by what they take along than by what they save.
         """
-        few = 0 < self.core.commit_index - self.core.applied_index <= FEW_ENTRIES
-        return few and self._turn_call is None and not self._is_turning and not self.is_stopped
+        return self._turn_call is None and 0 < self.core.commit_index - self.core.applied_index <= FEW_ENTRIES
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, Forward):

@@ -161,7 +161,7 @@ class Tables(Protocol):
         """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others.
 
         `tell` gets them before the transaction is committed, so that whoever waits for an answer does not wait for that: the log has
-        the entries. Whatever reads these tables meanwhile has it committed first.
+        the entries. Whoever reads these tables meanwhile sees them: `row` and `point` as they are, all else has them committed first.
         """
 
     @property

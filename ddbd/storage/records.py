@@ -208,7 +208,11 @@ def encode_hard_state(state: HardState) -> bytes:
 
 
 def decode_hard_state(payload: bytes | memoryview) -> HardState:
-    return HardState(*_hard_decoder.decode(payload))
+    """Raises Corrupt for what a good crc cannot be, as `place_of`."""
+    try:
+        return HardState(*_hard_decoder.decode(payload))
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"a record of the log holds an impossible hard state: {error}") from error
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -222,6 +226,8 @@ def decode_entry(payload: bytes | memoryview) -> Entry:
 
 def place_of(payload: memoryview) -> tuple[int, int, int]:
     """(index, term, kind) of an entry."""
+    if len(payload) < _ENTRY.size:
+        raise Corrupt(f"a record of the log holds {len(payload)} bytes, and an entry has {_ENTRY.size} at least")
     index, term, _, kind = _ENTRY.unpack_from(payload)
     return index, term, kind
 

@@ -98,7 +98,7 @@ class SqliteTables:
         return results
 
     def _commit(self) -> None:
-        """Of what was run, before anything else is done with these tables: other connections do not see it before."""
+        """Of what was run, before another connection looks: none sees it before."""
         self._is_open = False
         self._guarded(self._machine.commit)
 

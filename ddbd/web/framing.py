@@ -10,8 +10,8 @@ What is added, each because it was tried and found missing:
 * `Upgrade` is ignored. llhttp takes what follows such a head for another protocol, and would make the body of it a request of its own. So
   a new parser is fed the head again without the field, and then the rest (see `_go_on`).
 
-A request that comes in one piece, with the head of the last one to the byte, is not parsed again: the same bytes come to the same, and its
-body is told by its length (measured by instructions: a fifth of what an empty call costs the web room, a ninth of a small write).
+A request that comes in one piece, with a head that came twice in a row, to the byte, is not parsed again: the same bytes come to the same,
+and its body is told by its length (measured by instructions: a fifth of what an empty call costs the web room, a ninth of a small write).
 
 Nothing but state is made inside of the parser's callbacks: no exception passes through its C code.
 """
@@ -54,7 +54,7 @@ class Incoming:
 
 
 class _Known(NamedTuple):
-    """A head that came twice in a row, as it came, each time in one piece with the whole body."""
+    """A head that came twice in a row, as it came; in one piece with the whole body."""
 
     head: bytes
     request_bytes: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -88,10 +88,17 @@ class WatchedTables(MemoryTables):
         super().__init__(*args)
         self.sent: list[Message] = []  # of all nodes
         self.applied_after: list[int] = []
+        self.look: Callable[[], bool] = lambda: False  # asked when the answers were told, and the transaction is still open
+        self.saw: list[bool] = []
 
     def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
         self.applied_after.append(sum(isinstance(message, AppendResponse) and message.sender == "2" for message in self.sent))
-        return super().apply(entries, tell)
+
+        def told(results: list[Applied]) -> None:
+            tell(results)
+            self.saw.append(self.look())
+
+        return super().apply(entries, told)
 
 
 class WatchedStore(MemoryStore):
@@ -150,3 +157,14 @@ def test_an_acknowledgement_joins_a_turn_that_comes_anyway(trio: Cluster) -> Non
     trio.clock.advance(0)
     assert first.is_ok
     assert not second.is_ok
+
+
+def test_a_client_is_answered_before_the_commit_of_the_tables() -> None:
+    trio = Cluster(store_class=WatchedStore).set_up()
+    leader, tables = trio.nodes["1"], trio.nodes["1"].store.tables
+    assert isinstance(tables, WatchedTables)
+    tables.saw.clear()
+    outcome = leader.insert("a")
+    tables.look = lambda: outcome.is_ok
+    trio.done(outcome)
+    assert tables.saw == [True]

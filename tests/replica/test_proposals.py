@@ -163,7 +163,8 @@ def test_all_sent_writes_are_repeated_in_order_after_a_change_of_leader_or_strea
         node.add(row_id)
     node.take()
     node.applied(2)
-    assert node.repeats(all_of_them=True) == [1, 3]
+    again = [decode_proposal(data) for data in node.proposals.take_repeats(node.now, all_of_them=True)]
+    assert [(each.seq, each.floor) for each in again] == [(1, 1), (3, 1)]
     assert node.repeats() == []
     node.now += REPEAT_SECONDS
     assert node.repeats() == [1, 3]

@@ -74,7 +74,7 @@ def test_a_walk_stops_at_what_it_does_not_know_and_takes_nothing_of_it() -> None
         "a skipped batch": record(records.ENTRY, records.encode_entry(Entry(6, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc, 3),
         "another kind": record(9, b"x" * 60, crc, 2),
         "a header": record(records.SEGMENT, b"x" * 60, crc, 2),
-        "an entry too short to be one": record(records.ENTRY, b"x" * 20, crc, 2),
+        "an entry too short to be one": record(records.ENTRY, records.encode_entry(Entry(6, 2, 0, EntryKind.COMMAND, b""))[:24], crc, 2),
         "zeros": (bytes(100), 0),
     }
     for why, (data, _) in follows.items():
@@ -87,6 +87,32 @@ def test_a_walk_stops_at_what_it_does_not_know_and_takes_nothing_of_it() -> None
         flipped = good[:at] + bytes((good[at] ^ 1,)) + good[at + 1 :]
         assert records.walk(first + flipped, start, 7).starts == [0], f"byte {at} of the second record was flipped"
     assert records.walk(first + good, start, 8).starts == [], "another salt"
+
+
+E = EntryKind.COMMAND
+GOOD = records.encode_hard_state(HardState(5, "1", 1))
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (((records.ENTRY, records.encode_entry(Entry(2, 3, 0, E, b"x" * 40))), (records.HARD_STATE, GOOD)), "goes back from 5 to 3"),
+        (((records.ENTRY, records.encode_entry(Entry(2, 5, 0, E, b""))[:24]), (records.HARD_STATE, GOOD)), "holds 24 bytes"),
+        (((records.ENTRY, records.encode_entry(Entry(2, 5, 0, E, b""))), (records.HARD_STATE, b"\xc1" * 40)), "impossible hard state"),
+        (((9, b"x" * 40), (records.HARD_STATE, GOOD)), "unknown kind 9"),
+    ],
+)
+def test_a_good_record_that_cannot_be_is_corrupt_also_at_the_start_of_a_walk(written: tuple[tuple[int, bytes], ...], why: str) -> None:
+    disk = CrashDisk()
+    log = DiskLog(disk, "log", Limits(segment_bytes=1 << 20))
+    log.save(HardState(5, "1", 0), [Entry(1, 5, 0, EntryKind.MEMBERSHIP, Membership.of("123").to_bytes())])
+    file, offset, crc = log._segments[log._last_number].file, log._offset, log._crc
+    for number, (kind, payload) in enumerate(written, 1):
+        data, crc = records.encode(kind, number == len(written), payload, crc, log._batch + 1, log._salt)
+        file.write(offset, data)
+        offset += len(data)
+    with pytest.raises(Corrupt, match=why):
+        recovery.replay(disk, "log")
 
 
 def test_a_flipped_byte_anywhere_before_the_last_batch_is_corrupt() -> None:

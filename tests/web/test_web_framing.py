@@ -11,7 +11,7 @@ import pytest
 from ddbd.config import Limits
 from ddbd.errors import DdbError
 from ddbd.web.door import CALL, Admission, Head
-from ddbd.web.framing import KNOWN_BYTES_MAX, Framing
+from ddbd.web.framing import KNOWN_BYTES_MAX, SLICE_BYTES, Framing
 
 ONLY_OUR_CHANNEL = True
 END = b"\r\n\r\n"
@@ -166,3 +166,31 @@ def test_the_end_of_a_body_and_a_head_behind_it_are_no_head() -> None:
     made.feed(piece)
     assert made.error is not None
     assert len(made.arrived) == 6
+
+
+def test_a_known_head_in_the_middle_of_a_head_is_a_part_of_it() -> None:
+    made = framing()
+    for _ in range(3):
+        made.feed(GET)
+    made.arrived.clear()
+    made.feed(b"GET /other HTTP/1.1\r\nHost: localhost\r\nA: ")
+    made.feed(GET)
+    assert [incoming.head.target for incoming in made.arrived] == [b"/other"]
+
+
+def test_a_known_head_behind_a_last_request_is_not_heard() -> None:
+    made = framing()
+    for _ in range(3):
+        made.feed(GET)
+    made.feed(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close" + END)
+    made.feed(GET)
+    assert len(made.arrived) == 4
+
+
+def test_whole_requests_that_come_as_the_slices_of_a_large_piece_are_read() -> None:
+    made = Framing(Limits(), lambda head, length: Admission(head.target, head.target, CALL, None, False))
+    head = len(post(b"1" * (SLICE_BYTES - 100))) - (SLICE_BYTES - 100)
+    request_bytes = post(b"1" * (SLICE_BYTES - head))
+    assert len(request_bytes) == SLICE_BYTES
+    made.feed(request_bytes * 4)
+    assert [b"".join(incoming.pieces) for incoming in made.arrived] == 4 * [b"1" * (SLICE_BYTES - head)]
