@@ -34,6 +34,8 @@ from ddbd.raft.types import Entry, EntryKind, Membership, NodeId, Role, Snapshot
 if TYPE_CHECKING:
     from ddbd.raft.core import Raft
 
+Batches = dict[int, tuple[tuple[Entry, ...], int]]  # by the first index: entries and their bytes. Followers in step get the same ones.
+
 REFUSALS_MAX = 10  # in a row, of an entry that the follower is known to have: then it has lost it
 
 
@@ -97,9 +99,6 @@ def flush(raft: Raft, leading: Leading) -> None:
 
 
 # Replication.
-
-
-Batches = dict[int, tuple[tuple[Entry, ...], int]]  # by the first index: entries and their bytes. Followers in step get the same ones.
 
 
 def _replicate(raft: Raft, leading: Leading, peer: NodeId, progress: Progress, batches: Batches) -> None:

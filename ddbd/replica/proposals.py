@@ -101,7 +101,7 @@ class Proposals:
         """Raises Busy where too many writes are open, NotReady where the node stops; then nobody is told."""
         if self.is_stopping:
             raise NotReady("this node is stopping; send the call to another one")
-        if len(self._held) + len(self._sent) >= self.open_max or self._open_bytes >= self.open_bytes_max:
+        if self.open_count >= self.open_max or self._open_bytes >= self.open_bytes_max:
             self.refused += 1
             raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
         write = Write(command, key, fingerprint, deadline, tell)
@@ -156,6 +156,7 @@ class Proposals:
 
     def _encode(self, write: Write, seq: int, floor: int, now: float) -> bytes:
         """`floor` is the lowest number that is not done."""
+        assert write.seq == seq, "a held write has no number"
         assert self._boot is not None, "writes leave only under a boot"
         seconds = write.repeat_seconds
         write.repeat_at, write.repeat_seconds = now + seconds, min(2 * seconds, REPEAT_SECONDS_MAX)

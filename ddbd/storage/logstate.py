@@ -70,9 +70,11 @@ class LogState:
         """As `add`, for entries in a row whose records lie one behind the other from `position` on."""
         if not entries:
             return
-        self._make_end(entries[0].index, entries[0].term)
-        self.extend(list(accumulate(lengths[:-1], initial=position)), lengths, [entry.term for entry in entries])
-        assert self.last_index == entries[-1].index, f"entries {entries[0].index} to {entries[-1].index} are {len(entries)}"
+        first, terms = entries[0].index, [entry.term for entry in entries]
+        if [entry.index for entry in entries] != list(range(first, first + len(entries))) or terms != sorted(terms):
+            raise Corrupt(f"entries {first} to {entries[-1].index} are not in a row, or their terms go back")
+        self._make_end(first, terms[0])
+        self.extend(list(accumulate(lengths[:-1], initial=position)), lengths, terms)
         self.memberships += [(entry.index, Membership.from_bytes(entry.data)) for entry in entries if entry.kind is MEMBERSHIP]
 
     def extend(self, positions: Iterable[int], lengths: Iterable[int], terms: Iterable[int]) -> None:

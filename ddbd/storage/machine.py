@@ -56,14 +56,6 @@ class Machine:
         self.keys = backend.key_count()
         self._oldest = backend.key_oldest()
 
-    def apply(self, entries: Sequence[Entry]) -> list[Applied]:
-        """`run` and `commit`."""
-        if not entries:
-            return []
-        applied = self.run(entries)
-        self.commit()
-        return applied
-
     def run(self, entries: Sequence[Entry]) -> list[Applied]:
         """See `storage.Tables`. Needs entries, and a `commit` behind it."""
         self._backend.begin()

@@ -98,7 +98,7 @@ def encode(kind: int, final: bool, payload: bytes, prev: int, batch: int, salt: 
 
 
 def encode_entries(entries: Iterable[Entry], prev: int, batch: int, salt: int) -> tuple[list[bytes], int]:
-    """The records of entries in a row, none of them final, as `encode` and `encode_entry` make them; and the last one's crc."""
+    """The records of entries in a row, none of them final, as `encode` makes them; and the last one's crc."""
     front = b"%s%c%c" % (MAGIC, ENTRY, 0)
     seed, crc32, pack = zlib.crc32(front, salt), zlib.crc32, _REST_AND_ENTRY.pack
     made = []
@@ -135,17 +135,17 @@ class Place(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Entries in a row, none of them a membership: where each begins, how long its record is, its term; and the last hard state's bytes."""
+    """Entries in a row, none of them a membership: where each begins, how long its record is, its term; and the last hard state."""
 
     starts: list[int]
     lengths: list[int]
     terms: list[int]
-    hard_state: memoryview | None
+    hard_state: HardState | None
     end: Place
 
 
 def walk(data: bytes, place: Place, salt: int) -> Run:
-    """As far as good records of entries and hard states follow each other. Of what stops it `parse` and whoever calls it know more.
+    """As far as good records of entries and hard states follow each other. Of what stops it `parse` tells more. Raises Corrupt.
 
     It does what `parse` does, without a call and an object for each record: a segment can hold 400,000 (measured: 4.0 to 1.4 us each).
     """
@@ -164,7 +164,7 @@ def walk(data: bytes, place: Place, salt: int) -> Run:
         if crc32(view[offset + 8 : end], seed) != crc:
             break
         if front[2] == HARD_STATE:
-            hard_state = view[offset + HEAD_BYTES : end]
+            hard_state = decode_hard_state(view[offset + HEAD_BYTES : end])
         elif index != last_index + 1 or term < last_term or kind == MEMBERSHIP or end - offset < ENTRY_BYTES:
             break
         else:
@@ -213,10 +213,6 @@ def decode_hard_state(payload: bytes | memoryview) -> HardState:
         return HardState(*_hard_decoder.decode(payload))
     except msgspec.DecodeError as error:
         raise Corrupt(f"a record of the log holds an impossible hard state: {error}") from error
-
-
-def encode_entry(entry: Entry) -> bytes:
-    return _ENTRY.pack(entry.index, entry.term, entry.stamp, entry.kind) + entry.data
 
 
 def decode_entry(payload: bytes | memoryview) -> Entry:

@@ -102,7 +102,7 @@ class Replay:
         self._follow(name, header, record)
         offset, crc, batch, final = record.end, record.crc, record.batch, True
         while True:
-            offset, crc, batch, final = self._walk(window, number, records.Place(offset, crc, batch, final, 0, 0), header.salt)
+            offset, crc, batch, final = self._walk(window, number, header.salt, (offset, crc, batch, final))
             found = window.record(offset, header.salt)
             if found is None:
                 break
@@ -118,17 +118,16 @@ class Replay:
         self.tail = Tail(offset, crc, batch, final, torn_bytes)
         self._advance(offset - window.start)
 
-    def _walk(self, window: Window, number: int, place: records.Place, salt: int) -> tuple[int, int, int, bool]:
-        """Over what needs no closer look, in the window's piece."""
+    def _walk(self, window: Window, number: int, salt: int, at: tuple[int, int, int, bool]) -> tuple[int, int, int, bool]:
+        """Over what needs no closer look, in the window's piece. (offset, crc, batch, final), before and behind."""
         assert self.state is not None
-        state, start = self.state, window.start
-        index = state.last_index
-        here = place._replace(offset=place.offset - start, last_index=index, last_term=state.term(index))
+        state, start, (offset, crc, batch, final) = self.state, window.start, at
+        here = records.Place(offset - start, crc, batch, final, state.last_index, state.term(state.last_index))
         run = records.walk(window.piece, here, salt)
-        at = number << OFFSET_BITS | start
-        state.extend([at + each for each in run.starts], run.lengths, run.terms)
+        piece_at = number << OFFSET_BITS | start
+        state.extend([piece_at + each for each in run.starts], run.lengths, run.terms)
         if run.hard_state is not None:
-            state.hard_state = records.decode_hard_state(run.hard_state)
+            state.hard_state = run.hard_state
         end = run.end
         return start + end.offset, end.crc, end.batch, end.final
 

@@ -98,9 +98,10 @@ class SqliteTables:
         return results
 
     def _commit(self) -> None:
-        """Of what was run, before another connection looks: none sees it before."""
-        self._is_open = False
-        self._guarded(self._machine.commit)
+        """Of what was run, if anything was, before another connection looks: none sees it before."""
+        if self._is_open:
+            self._is_open = False
+            self._guarded(self._machine.commit)
 
     @property
     def holds_writes(self) -> bool:
@@ -115,8 +116,7 @@ class SqliteTables:
             raise
 
     def _check(self) -> None:
-        if self._is_open:
-            self._commit()
+        self._commit()
         if self._failed is not None:
             raise StorageFailed(f"{self.path}: failed before: {self._failed.detail}")
         if self._closed:
@@ -229,13 +229,11 @@ class SqliteTables:
 
     def owed_bytes(self) -> int:
         """Space on the disk that the next checkpoint will take."""
-        if self._is_open:
-            self._commit()
+        self._commit()
         return self._checkpoints.owed_bytes()
 
     def counters(self) -> Counters:
-        if self._is_open:
-            self._commit()
+        self._commit()
         return {
             "idempotency_keys": self._machine.keys,
             "idempotency_keys_max": self._limits.idempotency_keys_max,

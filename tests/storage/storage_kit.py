@@ -14,6 +14,7 @@ from ddbd.commands import Answer, AnyCommand, Column, CreateTable, InitDatabase,
 from ddbd.config import Limits
 from ddbd.errors import StorageFailed
 from ddbd.raft.types import Entry, EntryKind, Membership
+from ddbd.storage import records
 
 SMALL = Limits(segment_bytes=4096, idempotency_keys_max=5)
 FOUNDERS = Membership.of(["1", "2", "3"])
@@ -26,6 +27,11 @@ def entry(index: int, term: int = 1, data: bytes = b"x", kind: EntryKind = Entry
 
 def entries(low: int, high: int, term: int = 1, data: bytes = b"x") -> list[Entry]:
     return [entry(index, term, data + b"%d" % index) for index in range(low, high)]
+
+
+def payload_of(entry: Entry) -> bytes:
+    """What an entry's record in the log holds."""
+    return records.encode_entries([entry], 0, 0, 0)[0][0][records.HEAD_BYTES :]
 
 
 def results(deferred: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from storage_kit import FOUNDERS, SMALL, CrashDisk, entries, entry, fired, results
+from storage_kit import FOUNDERS, SMALL, CrashDisk, entries, entry, fired, payload_of, results
 from test_log import HandThreads, SlowClock, meta, read_all
 
 from ddbd.errors import Corrupt, StorageFailed
@@ -206,7 +206,7 @@ class Crafted:
         return self
 
     def entry(self, index: int, term: int = 1) -> Crafted:
-        return self.record(records.ENTRY, records.encode_entry(entry(index, term)))
+        return self.record(records.ENTRY, payload_of(entry(index, term)))
 
 
 def young() -> Crafted:

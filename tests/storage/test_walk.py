@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from storage_kit import CrashDisk
+from storage_kit import CrashDisk, payload_of
 
 from ddbd.config import Limits
 from ddbd.errors import Corrupt
@@ -63,25 +63,25 @@ def test_a_walk_stops_at_what_it_does_not_know_and_takes_nothing_of_it() -> None
     def record(kind: int, payload: bytes, prev: int, batch: int) -> tuple[bytes, int]:
         return records.encode(kind, True, payload, prev, batch, 7)
 
-    first, crc = record(records.ENTRY, records.encode_entry(Entry(5, 2, 0, EntryKind.COMMAND, b"x" * 40)), 11, 1)
+    first, crc = record(records.ENTRY, payload_of(Entry(5, 2, 0, EntryKind.COMMAND, b"x" * 40)), 11, 1)
     start = records.Place(0, 11, 0, True, 4, 2)
     follows = {
-        "a gap": record(records.ENTRY, records.encode_entry(Entry(7, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2),
-        "an entry again": record(records.ENTRY, records.encode_entry(Entry(5, 3, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2),
-        "an older term": record(records.ENTRY, records.encode_entry(Entry(6, 1, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2),
-        "a membership": record(records.ENTRY, records.encode_entry(Entry(6, 2, 0, EntryKind.MEMBERSHIP, b"x" * 40)), crc, 2),
-        "another record before it": record(records.ENTRY, records.encode_entry(Entry(6, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc + 1, 2),
-        "a skipped batch": record(records.ENTRY, records.encode_entry(Entry(6, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc, 3),
+        "a gap": record(records.ENTRY, payload_of(Entry(7, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2),
+        "an entry again": record(records.ENTRY, payload_of(Entry(5, 3, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2),
+        "an older term": record(records.ENTRY, payload_of(Entry(6, 1, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2),
+        "a membership": record(records.ENTRY, payload_of(Entry(6, 2, 0, EntryKind.MEMBERSHIP, b"x" * 40)), crc, 2),
+        "another record before it": record(records.ENTRY, payload_of(Entry(6, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc + 1, 2),
+        "a skipped batch": record(records.ENTRY, payload_of(Entry(6, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc, 3),
         "another kind": record(9, b"x" * 60, crc, 2),
         "a header": record(records.SEGMENT, b"x" * 60, crc, 2),
-        "an entry too short to be one": record(records.ENTRY, records.encode_entry(Entry(6, 2, 0, EntryKind.COMMAND, b""))[:24], crc, 2),
+        "an entry too short to be one": record(records.ENTRY, payload_of(Entry(6, 2, 0, EntryKind.COMMAND, b""))[:24], crc, 2),
         "zeros": (bytes(100), 0),
     }
     for why, (data, _) in follows.items():
         run = records.walk(first + data + bytes(60), start, 7)
         assert run.end == records.Place(len(first), crc, 1, True, 5, 2), why
         assert (run.starts, run.lengths, run.terms, run.hard_state) == ([0], [len(first)], [2], None), why
-    good, _ = record(records.ENTRY, records.encode_entry(Entry(6, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2)
+    good, _ = record(records.ENTRY, payload_of(Entry(6, 2, 0, EntryKind.COMMAND, b"x" * 40)), crc, 2)
     assert records.walk(first + good, start, 7).starts == [0, len(first)]
     for at in range(len(good)):
         flipped = good[:at] + bytes((good[at] ^ 1,)) + good[at + 1 :]
@@ -96,9 +96,13 @@ GOOD = records.encode_hard_state(HardState(5, "1", 1))
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        (((records.ENTRY, records.encode_entry(Entry(2, 3, 0, E, b"x" * 40))), (records.HARD_STATE, GOOD)), "goes back from 5 to 3"),
-        (((records.ENTRY, records.encode_entry(Entry(2, 5, 0, E, b""))[:24]), (records.HARD_STATE, GOOD)), "holds 24 bytes"),
-        (((records.ENTRY, records.encode_entry(Entry(2, 5, 0, E, b""))), (records.HARD_STATE, b"\xc1" * 40)), "impossible hard state"),
+        (((records.ENTRY, payload_of(Entry(2, 3, 0, E, b"x" * 40))), (records.HARD_STATE, GOOD)), "goes back from 5 to 3"),
+        (((records.ENTRY, payload_of(Entry(2, 5, 0, E, b""))[:24]), (records.HARD_STATE, GOOD)), "holds 24 bytes"),
+        (((records.ENTRY, payload_of(Entry(2, 5, 0, E, b""))), (records.HARD_STATE, b"\xc1" * 40)), "impossible hard state"),
+        (
+            ((records.HARD_STATE, b"\xc1" * 40), (records.ENTRY, payload_of(Entry(2, 5, 0, E, b""))), (records.HARD_STATE, GOOD)),
+            "impossible hard state",
+        ),
         (((9, b"x" * 40), (records.HARD_STATE, GOOD)), "unknown kind 9"),
     ],
 )
