@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -120,6 +121,7 @@ def test_copied_lines_do_what_the_page_would_have_done(cluster: LocalCluster, ta
         answer = json.loads(shell(line, tmp_path))
         assert answer["row_id"] == row_id
         page.keyboard.press("Escape")
+        expect(page).not_to_have_url(re.compile("new="))  # a page that is loaded again opens what its address names
         page.reload()
         found = json.loads(shell(copy_curl(page, page.locator("main .head").get_by_role("button", name="Copy as curl")), tmp_path))
         assert [(row["row_id"], row["text_column"]) for row in found] == [(row_id, HOSTILE)]
