@@ -59,7 +59,8 @@ def decode(body: bytes, depth_max: int, what: str) -> Any:
             raise _too_deep(what, depth_max)
     if _LONG_RUN in body.translate(_DIGITS_ALIKE):
         _check_range(value, what)
-    if keys != body.count(b":") and _has_key_twice(body, value):
+    colons = body.count(b":")
+    if keys != colons and _has_key_twice(body, value, colons):
         json.loads(body, object_pairs_hook=lambda pairs: _refuse_twice(pairs, what))
     return value
 
@@ -141,9 +142,8 @@ def _check_range(value: Any, what: str) -> None:
             _check_range(item, what)
 
 
-def _has_key_twice(body: bytes, value: Any) -> bool:
+def _has_key_twice(body: bytes, value: Any, colons: int) -> bool:
     r"""True when a key was dropped, or when only the slow way can tell: the body holds a colon written as \u003a."""
-    colons = body.count(b":")
     if type(value) is dict:
         keys = len(value)
         if colons != keys:

@@ -91,6 +91,10 @@ class Channel(Protocol):
         self._enter(HEAD, self.site.limits.head_seconds)
 
     def dataReceived(self, data: bytes) -> None:
+        if self.phase is IDLE and not self._is_full and (known := self._framing.take_known(data)) is not None:
+            self._deadline = None
+            self._start(known)
+            return
         if self.phase is CLOSING:
             return
         self._heard = True
@@ -344,9 +348,11 @@ class Channel(Protocol):
         elif not keep_open:
             self._close()
         else:
-            self._heard = False
-            if self._framing.arrived:
+            framing, self._heard = self._framing, False
+            if framing.arrived:
                 self._serve()
+            elif framing.is_between and self._is_reading and not (self._is_full or self._is_serving):  # nearly always
+                self._enter(IDLE, IDLE_SECONDS)
             elif not self._is_serving:
                 self._settle()
 

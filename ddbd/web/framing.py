@@ -1,6 +1,7 @@
 """Bytes -> requests, by httptools (llhttp in its strict mode), with the limits and refusals that it leaves open. No reactor, no socket.
 
     framing.feed(data)      framing.arrived: the requests whose heads are whole, in order      framing.error: why nothing more can be read
+    framing.take_known(data), where nothing else is under way: a request whose head is known, or None
 
 What is added, each because it was tried and found missing:
 
@@ -27,7 +28,7 @@ from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserU
 
 from ddbd.config import Limits
 from ddbd.errors import DdbError, Refused
-from ddbd.web.door import Admission, Fields, Head, too_large
+from ddbd.web.door import LOAD, Admission, Fields, Head, too_large
 
 SLICE_BYTES = 16 * 1024  # fed at once, so that a limit is noticed soon after it is passed
 LENGTH_DIGITS_MAX = 18
@@ -95,36 +96,36 @@ class Framing:
         heads = sum(len(name) + sum(map(len, values)) for incoming in self.arrived for name, values in incoming.head.fields.items())
         return self._head_bytes * self.in_head + heads + sum(len(piece) for incoming in self.arrived for piece in incoming.pieces)
 
+    def take_known(self, data: bytes) -> Incoming | None:
+        """The request that these bytes are, whole and alone, where its head is known; then they need not be fed."""
+        known = self._known
+        if known is None or len(data) != known.request_bytes or not data.startswith(known.head) or not self.is_between or self.arrived:
+            return None
+        incoming = Incoming(*known.judged)
+        if incoming.content_length:
+            incoming.pieces = [data[len(known.head) :]]
+            incoming.received_bytes = incoming.content_length
+        incoming.is_whole = True
+        return incoming
+
     def feed(self, data: bytes) -> None:
         if len(data) <= SLICE_BYTES:
-            known = self._known
-            if known is not None and len(data) == known.request_bytes and data.startswith(known.head) and self._is_between:
-                self._take_known(known, data)
-            else:
-                self._feed(data)
+            self._feed(data)
             return
         view = memoryview(data)
         for start in range(0, len(data), SLICE_BYTES):
             self._feed(view[start : start + SLICE_BYTES])
 
     @property
-    def _is_between(self) -> bool:
-        """No request has begun that is not whole."""
+    def is_between(self) -> bool:
+        """No request has begun that is not whole, and another one may begin."""
         return not self.in_head and self.body is None and not self._is_deaf
-
-    def _take_known(self, known: _Known, data: bytes) -> None:
-        incoming = Incoming(*known.judged)
-        if incoming.content_length:
-            incoming.pieces = [data[len(known.head) :]]
-            incoming.received_bytes = incoming.content_length
-        incoming.is_whole = True
-        self.arrived.append(incoming)
 
     def _learn(self, data: bytes) -> None:
         """The slice may be one whole request: then its head is known from now on. (No head goes on behind CRLF CRLF, or ends without.)"""
         end = data.find(b"\r\n\r\n") + 4
-        length = self._last_judged[1]
-        if length is not None and end + length == len(data) and end <= KNOWN_BYTES_MAX:
+        _, length, _, admission = self._last_judged
+        if length is not None and end + length == len(data) and end <= KNOWN_BYTES_MAX and admission.kind is not LOAD:
             self._known = _Known(data[:end], len(data), self._last_judged)
 
     def _feed(self, data: bytes | memoryview) -> None:

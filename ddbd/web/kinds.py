@@ -284,7 +284,7 @@ class Body:
         self.fields = fields
         self.example = example
         self._checks = {name: field.kind.check for name, field in fields.items()}
-        self._required = [name for name, field in fields.items() if field.required]
+        self._required = dict.fromkeys(name for name, field in fields.items() if field.required)
         self._names = ", ".join(sorted({*fields, *elsewhere}))  # what the call takes, in whichever shape
 
     def read(self, given: dict[str, Any], limits: Limits) -> dict[str, Any]:
@@ -295,7 +295,7 @@ class Body:
             if check is None:
                 raise Refused("unknown_field", f"there is no field {quoted(name)} here; use {self._names}")
             given[name] = check(name, value, limits)
-        for name in self._required:
-            if name not in given:
-                raise Refused("missing_field", f"the field {name} is missing")
+        if not given.keys() >= self._required.keys():
+            missing = next(name for name in self._required if name not in given)
+            raise Refused("missing_field", f"the field {missing} is missing")
         return given

@@ -8,6 +8,7 @@ import pytest
 from web_client import PING, Node, chunked, raw, refused, request
 from web_twin import config_of
 
+from ddbd.commands import Answer
 from ddbd.config import Limits
 
 
@@ -128,6 +129,22 @@ def test_an_idle_connection_is_closed_and_a_used_one_is_not(node: Node) -> None:
     assert not connection.wire.closed
     node.clock.advance(2)
     assert connection.wire.closed
+
+
+def test_a_call_with_a_known_head_is_waited_for_however_long_its_answer_takes(node: Node) -> None:
+    body = b'{"table_name":"t","data":{}}'
+    request = b"POST /insert?timeout=300 HTTP/1.1\r\nHost: localhost:8080\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    connection = raw(node, request)
+    connection.send(request)
+    connection.send(request)
+    before = len(connection.responses())
+    assert before == 3
+    node.twin.holding = True
+    connection.send(request)
+    node.clock.advance(61)
+    assert not connection.wire.closed
+    node.twin.held[0].callback(Answer("", "", {"row_id": "1", "version": 1, "index": 1}))
+    assert len(connection.responses()) == 4
 
 
 def test_a_client_that_never_closes_is_aborted(node: Node) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from ddbd.config import Limits
 from ddbd.errors import DdbError
-from ddbd.web.door import CALL, Admission, Head
-from ddbd.web.framing import KNOWN_BYTES_MAX, SLICE_BYTES, Framing
+from ddbd.web.door import CALL, LOAD, Admission, Head
+from ddbd.web.framing import KNOWN_BYTES_MAX, SLICE_BYTES, Framing, Incoming
 
 ONLY_OUR_CHANNEL = True
 END = b"\r\n\r\n"
@@ -61,15 +61,29 @@ def framing() -> Framing:
     return Framing(Limits(), admit)
 
 
+def give(made: Framing, data: bytes) -> list[Incoming]:
+    """As a channel does that answers each request before it reads on. What arrived by it."""
+    known = made.take_known(data)
+    if known is not None:
+        return [known]
+    made.feed(data)
+    arrived = [incoming for incoming in made.arrived if incoming.is_whole]
+    if made.body is None:
+        made.arrived.clear()
+    return arrived
+
+
+def known_of(incoming: Incoming) -> tuple[Any, ...]:
+    return incoming.head, incoming.content_length, incoming.is_persistent
+
+
 def heard(made: Framing) -> list[Any]:
     """All that a channel reads of it."""
     taken: list[Any] = []
     while made.arrived:
         incoming = made.arrived.popleft()
         refusal: DdbError | None = incoming.refusal
-        taken.append(
-            (incoming.head, incoming.content_length, incoming.is_persistent, incoming.is_whole, b"".join(incoming.pieces), refusal)
-        )
+        taken.append((*known_of(incoming), incoming.is_whole, b"".join(incoming.pieces), incoming.received_bytes, refusal))
     return [*taken, made.in_head, made.body is None, made.error is None]
 
 
@@ -85,7 +99,11 @@ def test_whole_requests_in_a_row_are_what_they_are_byte_by_byte(seed: int) -> No
     pieces = [dice.choice(kinds) for _ in range(12)] + [dice.choice(LAST)]
     whole, bytewise = framing(), framing()
     for piece in pieces:
-        whole.feed(piece)
+        known = whole.take_known(piece)
+        if known is None:
+            whole.feed(piece)
+        else:
+            whole.arrived.append(known)
         for byte in range(len(piece)):
             bytewise.feed(piece[byte : byte + 1])
         assert same(heard(whole), heard(bytewise))
@@ -125,13 +143,29 @@ class Counted(Framing):
 def test_a_head_is_parsed_twice_and_then_known() -> None:
     made = Counted(Limits(), admit)
     for number in range(10):
-        made.feed(post(b'{"a":%d}' % number))
+        [incoming] = give(made, post(b'{"a":%d}' % number))
+        assert incoming.is_whole
+        assert b"".join(incoming.pieces) == b'{"a":%d}' % number
     assert made.parsed == 2
-    assert [b"".join(incoming.pieces) for incoming in made.arrived] == [b'{"a":%d}' % number for number in range(10)]
-    made.feed(post(b'{"a":10}'))
+    give(made, post(b'{"a":10}'))
     assert made.parsed == 3, "another length is another head"
-    made.feed(post(b'{"a":9}'))
+    give(made, post(b'{"a":9}'))
     assert made.parsed == 3, "and the one before is known still"
+
+
+def test_the_head_of_a_streaming_load_is_parsed_each_time() -> None:
+    made = Counted(Limits(), lambda head, length: Admission(head.target, head.target, LOAD, None, False))
+    for _ in range(5):
+        give(made, post(b"1234567"))
+    assert made.parsed == 5
+
+
+def test_a_known_head_behind_a_request_that_waits_is_not_taken() -> None:
+    made = framing()
+    for _ in range(3):
+        give(made, GET)
+    made.feed(post(b'{"a":1}'))
+    assert made.take_known(GET) is None
 
 
 @pytest.mark.parametrize(
@@ -141,50 +175,43 @@ def test_a_head_is_parsed_twice_and_then_known() -> None:
 def test_what_is_long_or_no_single_request_is_parsed_each_time(request_bytes: bytes) -> None:
     made = Counted(Limits(), admit)
     for _ in range(5):
-        made.feed(request_bytes)
+        give(made, request_bytes)
     assert made.parsed >= 5
 
 
 def test_a_known_head_in_the_middle_of_a_body_is_the_body() -> None:
     made = framing()
     for _ in range(3):
-        made.feed(GET)
-    made.arrived.clear()
-    made.feed(post(GET)[: -len(GET)])
-    made.feed(GET)
-    assert len(made.arrived) == 1
-    assert made.arrived[0].pieces == [GET]
+        give(made, GET)
+    give(made, post(GET)[: -len(GET)])
+    [incoming] = give(made, GET)
+    assert incoming.pieces == [GET]
 
 
 def test_the_end_of_a_body_and_a_head_behind_it_are_no_head() -> None:
     made, request_bytes = framing(), post(b'{"a":1}')
     piece = request_bytes[-3:] + request_bytes
     for _ in range(3):
-        made.feed(request_bytes[:-3])
-        made.feed(piece)
-    assert len(made.arrived) == 6
-    made.feed(piece)
+        assert give(made, request_bytes[:-3]) == []
+        assert len(give(made, piece)) == 2
+    assert give(made, piece) == []
     assert made.error is not None
-    assert len(made.arrived) == 6
 
 
 def test_a_known_head_in_the_middle_of_a_head_is_a_part_of_it() -> None:
     made = framing()
     for _ in range(3):
-        made.feed(GET)
-    made.arrived.clear()
-    made.feed(b"GET /other HTTP/1.1\r\nHost: localhost\r\nA: ")
-    made.feed(GET)
-    assert [incoming.head.target for incoming in made.arrived] == [b"/other"]
+        give(made, GET)
+    give(made, b"GET /other HTTP/1.1\r\nHost: localhost\r\nA: ")
+    assert [incoming.head.target for incoming in give(made, GET)] == [b"/other"]
 
 
 def test_a_known_head_behind_a_last_request_is_not_heard() -> None:
     made = framing()
     for _ in range(3):
-        made.feed(GET)
-    made.feed(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close" + END)
-    made.feed(GET)
-    assert len(made.arrived) == 4
+        give(made, GET)
+    assert len(give(made, b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close" + END)) == 1
+    assert give(made, GET) == []
 
 
 def test_whole_requests_that_come_as_the_slices_of_a_large_piece_are_read() -> None:
