@@ -30,6 +30,8 @@ from ddbd.raft.types import NodeId
 FAST_BYTES_MAX = 1024 * 1024  # thousands of heartbeats: a peer that lags so far needs none of them
 STUCK_TIMEOUTS = 10  # election timeouts without room in the transport, after which a stream is given up and its memory freed
 
+_BULK = (AppendEntries, Forward)
+
 logger = Logger()
 
 
@@ -123,7 +125,7 @@ class Outbound:
             # The driver's limits should keep it from making one; retrying cannot help, so it must be seen.
             logger.error("a message to node {peer} is lost: {detail}", peer=self.peer_id, detail=error.detail)
             return False
-        return self._lanes.offer(frames, isinstance(message, AppendEntries | Forward))
+        return self._lanes.offer(frames, isinstance(message, _BULK))
 
     def flush(self) -> None:
         while self._request is not None and self._paused_since is None and self._lanes:

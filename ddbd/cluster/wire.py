@@ -23,8 +23,9 @@ and checks included. So nothing is cached: the lookup would cost more than it sa
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Any, get_type_hints
 from zlib import crc32
 
 import msgspec
@@ -79,6 +80,7 @@ TYPES: dict[int, type[Message]] = {
 }
 
 _HEADER = struct.Struct(">IIHBB")
+_HEAD_BYTES, _unpack_header = _HEADER.size, _HEADER.unpack_from
 _BEHIND_CRC = struct.Struct(">IHBB")
 _CRC = struct.Struct(">I")
 _FIRST, _LAST = 1, 2
@@ -88,6 +90,18 @@ _QUIET = 0
 _numbers: dict[type[Any], int] = {kind: number for number, kind in TYPES.items()}
 _decoders = {number: msgspec.msgpack.Decoder(kind, strict=True) for number, kind in TYPES.items()}
 _encoder = msgspec.msgpack.Encoder()
+
+
+def _taker_of_numbers(kind: type[Message]) -> Callable[[Message], tuple[int, ...]] | None:
+    """What takes a message's numbers out of it; None where there are some inside of its fields."""
+    hints = list(get_type_hints(kind).values())
+    if not {int, str, bytes, bool, tuple[bytes, ...]}.issuperset(hints):
+        return None
+    first, *others = [place for place, hint in enumerate(hints) if hint is int]  # each has a term at least
+    return itemgetter(first, first, *others)  # one twice: of a single one no tuple would come
+
+
+_numbers_of = {number: _taker_of_numbers(kind) for number, kind in TYPES.items()}
 
 
 class WireError(DdbError):
@@ -114,18 +128,19 @@ class FrameEncoder:
     """Message -> frames. One for each stream: it counts the messages."""
 
     def __init__(self, limits: Limits) -> None:
-        self._piece_bytes_max = frame_bytes_max(limits) - _HEADER.size
+        self._piece_bytes_max = frame_bytes_max(limits) - _HEAD_BYTES
         self._message_bytes_max = limits.message_bytes_max
         self._number = 0  # 0..65535, round and round
 
     def frames(self, message: Message) -> list[bytes]:
         """The frames of a message in order. Others may go between them. Raises WireError when it is over message_bytes_max."""
         body = _encoder.encode(message)
-        if len(body) > self._message_bytes_max:
-            raise WireError(f"a {type(message).__name__} of {len(body)} bytes is over message_bytes_max ({self._message_bytes_max})")
+        size = len(body)
+        if size > self._message_bytes_max:
+            raise WireError(f"a {type(message).__name__} of {size} bytes is over message_bytes_max ({self._message_bytes_max})")
         kind = _numbers[type(message)]
         self._number = number = (self._number + 1) & 0xFFFF
-        if len(body) <= self._piece_bytes_max:
+        if size <= self._piece_bytes_max:
             return [_frame(body, number, _WHOLE, kind, 0)[0]]
         return list(self._pieces(body, number, kind))
 
@@ -178,21 +193,21 @@ class FrameDecoder:
 
     def _feed(self, data: bytes) -> list[Message]:
         messages: list[Message] = []
-        view, at, end, head = memoryview(data), 0, len(data), _HEADER.size
-        while end - at >= head:
-            crc, length, number, flags, kind = _HEADER.unpack_from(view, at)
-            if head + length > self._frame_bytes_max:
-                raise WireError(f"a frame of {head + length} bytes is over frame_bytes_max ({self._frame_bytes_max})")
-            stop = at + head + length
+        view, at, end = memoryview(data), 0, len(data)
+        while (start := at + _HEAD_BYTES) <= end:
+            crc, length, number, flags, kind = _unpack_header(view, at)
+            stop = start + length
+            if stop - at > self._frame_bytes_max:
+                raise WireError(f"a frame of {stop - at} bytes is over frame_bytes_max ({self._frame_bytes_max})")
             if stop > end:
                 break
             chain = 0 if flags & _FIRST else self._chain(number)
             if crc32(view[at + 4 : stop], chain) != crc:
                 raise WireError("a frame's checksum does not fit")
             if flags != _WHOLE:
-                self._take_piece(number, flags, kind, crc, view[at + head : stop], messages)
+                self._take_piece(number, flags, kind, crc, view[start:stop], messages)
             elif kind != _QUIET:
-                messages.append(decode(kind, view[at + head : stop]))
+                messages.append(decode(kind, view[start:stop]))
             elif length:
                 raise WireError("a quiet frame has a body")
             at = stop
@@ -244,18 +259,25 @@ def decode(kind: int, body: bytes | bytearray | memoryview) -> Message:
         message: Message = decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise WireError(f"a {TYPES[kind].__name__} cannot be read: {error}") from None
-    if type(message) is AppendEntries:
+    numbers_of = _numbers_of[kind]
+    if numbers_of is not None:
+        _check_range(numbers_of(message))
+    elif type(message) is AppendEntries:
         _check_append(message)
     else:
         _check_numbers(message)
     return message
 
 
+def _check_range(numbers: tuple[int, ...]) -> None:
+    if min(numbers) < 0 or max(numbers) > NUMBER_MAX:
+        raise WireError(f"a number is outside 0 .. 2^63-1, among {', '.join(map(str, numbers))}")
+
+
 def _check_numbers(value: object) -> None:
     # msgspec has checked the types, so what is nested here is bounded by the message's own type.
     if isinstance(value, int):
-        if not 0 <= value <= NUMBER_MAX:
-            raise WireError(f"the number {value} is outside 0 .. 2^63-1")
+        _check_range((value,))
     elif isinstance(value, tuple):
         for item in value:
             _check_numbers(item)
@@ -264,8 +286,7 @@ def _check_numbers(value: object) -> None:
 def _check_append(message: AppendEntries) -> None:
     """The entries continue prev_index without a gap and with rising terms (Raft 5.3), so the core need not doubt a list's shape."""
     index, term, stamp = message.prev_index, message.prev_term, 0
-    for number in (message.term, index, term, message.commit):
-        _check_numbers(number)
+    _check_range((message.term, index, term, message.commit))
     for entry_index, entry_term, entry_stamp, kind, data in message.entries:
         index += 1
         if entry_index != index:

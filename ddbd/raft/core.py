@@ -65,6 +65,7 @@ class Ready(NamedTuple):
         return self.hard_state is not None or bool(self.entries)
 
 
+_FROM_LEADER = (AppendEntries, Heartbeat, InstallSnapshot)
 _WAIT_FOR_SAVE = (RequestVote, VoteResponse, AppendResponse)
 
 
@@ -232,7 +233,7 @@ class Raft:
             return
         if isinstance(message, RequestVote):
             candidate.answer_vote(self, message)
-        elif isinstance(message, AppendEntries | Heartbeat | InstallSnapshot):
+        elif isinstance(message, _FROM_LEADER):
             assert self.leading is None, f"two leaders in term {self.term}: {self.id} and {message.sender}"
             follower.step(self, message)
         elif self.leading is not None:
@@ -263,7 +264,7 @@ class Raft:
 
     def _answer_stale(self, message: RaftMessage) -> None:
         """From an older term. Its leader must learn that there is a newer one, or a node that was cut off could never come back."""
-        if isinstance(message, AppendEntries | Heartbeat | InstallSnapshot):
+        if isinstance(message, _FROM_LEADER):
             self.send(AppendResponse(message.sender, self.id, self.term, 0, True, 0, 0))
         elif isinstance(message, RequestVote) and message.pre:
             self.send(VoteResponse(message.sender, self.id, self.term, True, False))

@@ -138,11 +138,12 @@ def has_to_send(raft: Raft, leading: Leading) -> bool:
     if leading.waiting_reads and not leading.round_reads and raft.commit_index >= leading.first_index:
         return True
     config, last_index = raft.config, raft.log.last_index
-    return any(
-        progress.may_send(config.append_messages_max, config.inflight_bytes_max)
-        and (progress.pace is not REPLICATE or progress.next_index <= last_index or _must_tell(raft, progress))
-        for progress in leading.progress.values()
-    )
+    for progress in leading.progress.values():
+        if progress.pace is REPLICATE and progress.next_index > last_index and not _must_tell(raft, progress):
+            continue
+        if progress.may_send(config.append_messages_max, config.inflight_bytes_max):
+            return True
+    return False
 
 
 def tell_commit(leading: Leading, peer: NodeId, index: int) -> None:

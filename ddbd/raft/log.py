@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from ddbd.raft.types import MEMBERSHIP, Entry, Membership, SnapshotMeta
@@ -21,6 +22,9 @@ class LogReader(Protocol):
 
     def read(self, low: int, high: int, bytes_max: int) -> list[Entry]:
         """Entries low..high-1, fewer when their data exceeds bytes_max, but at least one."""
+
+
+_data_of = attrgetter("data")
 
 
 class CacheLimits(NamedTuple):
@@ -134,7 +138,7 @@ class RaftLog:
             self._cache, self._cache_first = kept, index - len(kept)
         else:
             del self._cache[index - self._cache_first :]
-        self._cache_bytes = sum(len(entry.data) for entry in self._cache)
+        self._cache_bytes = _bytes_of(self._cache)
         self.last_index = index - 1
         self.saved_index = min(self.saved_index, index - 1)
         while self.memberships[-1][0] >= index:
@@ -185,22 +189,27 @@ class RaftLog:
         if len(self._cache) <= limits.entries_max and self._cache_bytes <= limits.bytes_max:
             return
         allowed = min(self.saved_index, commit_index, self.last_index - 1) + 1 - self._cache_first  # the last one stays for its term
-        drop, left_bytes = 0, self._cache_bytes
-        while drop < allowed and (len(self._cache) - drop > limits.entries_max * 3 // 4 or left_bytes > limits.bytes_max * 3 // 4):
+        drop = max(0, min(allowed, len(self._cache) - limits.entries_max * 3 // 4))
+        left_bytes = self._cache_bytes - _bytes_of(self._cache[:drop])
+        while drop < allowed and left_bytes > limits.bytes_max * 3 // 4:
             left_bytes -= len(self._cache[drop].data)
             drop += 1
         self._drop(drop)
 
     def _drop(self, count: int) -> None:
         if count > 0:
-            self._cache_bytes -= sum(len(entry.data) for entry in self._cache[:count])
+            self._cache_bytes -= _bytes_of(self._cache[:count])
             del self._cache[:count]
             self._cache_first += count
 
 
+def _bytes_of(entries: Sequence[Entry]) -> int:
+    return sum(map(len, map(_data_of, entries)))
+
+
 def _within(entries: list[Entry], bytes_max: int) -> list[Entry]:
     """The first ones whose data fits, at least one."""
-    if sum([len(entry.data) for entry in entries]) <= bytes_max:
+    if _bytes_of(entries) <= bytes_max:
         return entries
     total = 0
     for place, entry in enumerate(entries):

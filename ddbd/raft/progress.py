@@ -70,10 +70,12 @@ class Progress:
         while self.inflight and self.inflight[0][0] <= index:
             self.let_go()
         is_news = index > (self.counted_index if counts else self.match_index)
-        if counts:
-            self.counted_index = max(self.counted_index, index)
-        self.match_index = max(self.match_index, index)
-        self.next_index = max(self.next_index, index + 1)
+        if counts and index > self.counted_index:
+            self.counted_index = index
+        if index > self.match_index:
+            self.match_index = index
+        if index >= self.next_index:
+            self.next_index = index + 1
         if self.pace is PROBE or (self.pace is SNAPSHOT and 0 < self.snapshot_index <= index):
             self.to_replicate()
         return is_news

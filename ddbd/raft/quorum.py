@@ -12,7 +12,7 @@ def majority(count: int) -> int:
 
 
 def _agreed_value(voters: Collection[NodeId], value_of: Callable[[NodeId], int]) -> int:
-    values = sorted((value_of(node_id) for node_id in voters), reverse=True)
+    values = sorted(map(value_of, voters), reverse=True)
     return values[majority(len(values)) - 1]
 
 

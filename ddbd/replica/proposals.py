@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 from twisted.logger import Logger
@@ -55,14 +55,14 @@ class Write:
     __slots__ = ("command", "deadline", "fingerprint", "is_done", "is_in_doubt", "key", "repeat_at", "repeat_seconds", "seq", "tell")
 
     def __init__(self, command: AnyCommand, key: str, fingerprint: bytes, deadline: float, tell: Tell) -> None:
-        self.command = msgspec.Raw(msgspec.msgpack.encode(command))
+        self.command: Any = msgspec.Raw(msgspec.msgpack.encode(command))  # stands in a Proposal as it is
         self.key = key
         self.fingerprint = fingerprint
         self.deadline = deadline
         self.tell = tell
         self.seq: int | None = None  # None while held
         self.repeat_at = 0.0
-        self.repeat_seconds = REPEAT_SECONDS
+        self.repeat_seconds = REPEAT_SECONDS  # of the silence before `repeat_at`
         self.is_in_doubt = False  # while held: it was sent before, and may have been done
         self.is_done = False
 
@@ -101,7 +101,7 @@ class Proposals:
         """Raises Busy where too many writes are open, NotReady where the node stops; then nobody is told."""
         if self.is_stopping:
             raise NotReady("this node is stopping; send the call to another one")
-        if self.open_count >= self.open_max or self._open_bytes >= self.open_bytes_max:
+        if len(self._held) + len(self._sent) >= self.open_max or self._open_bytes >= self.open_bytes_max:
             self.refused += 1
             raise Busy(f"{self.open_count} writes are under way on this node; try again in a moment")
         write = Write(command, key, fingerprint, deadline, tell)
@@ -121,12 +121,12 @@ class Proposals:
             self._register_seconds = min(2 * self._register_seconds, REPEAT_SECONDS_MAX)
             return [encode_proposal(Proposal(self._node_id, 0, 0, 0, Register(self._node_id, self._nonce)))]
         taken: list[bytes] = []
-        sent, seq = self._sent, self._next_seq
+        sent, seq, boot, repeat_at = self._sent, self._next_seq, self._boot, now + REPEAT_SECONDS
         floor = next(iter(sent), seq)
         for write in self._held:
-            write.seq = seq
+            write.seq, write.repeat_at = seq, repeat_at
             sent[seq] = write
-            taken.append(self._encode(write, seq, floor, now))
+            taken.append(self._encode(write, boot, seq, floor))
             seq += 1
         self._next_seq = seq
         self._held.clear()
@@ -143,7 +143,7 @@ class Proposals:
         if all_of_them:
             self._register_at, self._register_seconds = 0.0, REPEAT_SECONDS
             for write in self._sent.values():
-                write.repeat_seconds = REPEAT_SECONDS
+                write.repeat_seconds = REPEAT_SECONDS / 2
             return self._encode_again(list(self._sent.items()), now)
         if now < self._repeat_check_at:
             return []
@@ -151,17 +151,18 @@ class Proposals:
         return self._encode_again([(seq, write) for seq, write in self._sent.items() if write.repeat_at <= now], now)
 
     def _encode_again(self, writes: list[tuple[int, Write]], now: float) -> list[bytes]:
-        floor = next(iter(self._sent), 0)
-        return [self._encode(write, seq, floor, now) for seq, write in writes]
+        if not writes:
+            return []
+        boot, floor = self._boot, next(iter(self._sent))
+        assert boot is not None, "writes leave only under a boot"
+        for _, write in writes:
+            write.repeat_seconds = min(2 * write.repeat_seconds, REPEAT_SECONDS_MAX)
+            write.repeat_at = now + write.repeat_seconds
+        return [self._encode(write, boot, seq, floor) for seq, write in writes]
 
-    def _encode(self, write: Write, seq: int, floor: int, now: float) -> bytes:
+    def _encode(self, write: Write, boot: int, seq: int, floor: int) -> bytes:
         """`floor` is the lowest number that is not done."""
-        assert write.seq == seq, "a held write has no number"
-        assert self._boot is not None, "writes leave only under a boot"
-        seconds = write.repeat_seconds
-        write.repeat_at, write.repeat_seconds = now + seconds, min(2 * seconds, REPEAT_SECONDS_MAX)
-        command = cast("AnyCommand", write.command)  # encoded already
-        return encode_proposal(Proposal(self._node_id, self._boot, seq, floor, command, write.key, write.fingerprint))
+        return encode_proposal(Proposal(self._node_id, boot, seq, floor, write.command, write.key, write.fingerprint))
 
     # From the log.
 

@@ -18,6 +18,7 @@ NUMBERS = frozenset({int, float})
 NUMBER_MAX = 2**62  # below it a number is certainly one that can be stored, and stored as it is
 SHOWN_CHARS_MAX = 80  # of a client's text in a sentence
 
+_is_in = frozenset.__contains__
 _columns_decoder = msgspec.msgpack.Decoder(tuple[Column, ...])
 
 
@@ -43,6 +44,7 @@ class Table:
         self._plain = [PLAIN & accepted for accepted in self._accepted]
         self._numbers = [NUMBERS & accepted for accepted in self._accepted]
         self._empty: list[Stored] = [None] * len(columns)
+        self._names = list(self.positions)
         self.scratch: dict[str, object] = {}  # what a backend keeps for this table: its SQL
 
     def position(self, name: str) -> int | None:
@@ -51,6 +53,10 @@ class Table:
 
     def store(self, data: Row) -> list[Stored]:
         """The values in column order; missing ones are null. Raises Refused: unknown_column, invalid_value."""
+        if list(data) == self._names:  # whole, and in order: of text alone it needs no loop (bytecodes of three columns: 110 -> 40)
+            values: list[Stored] = list(data.values())
+            if all(map(_is_in, self._plain, map(type, values))):
+                return values
         values = self._empty.copy()
         self.merge(data, values)
         return values

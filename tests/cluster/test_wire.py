@@ -229,6 +229,19 @@ def test_wrong_types_and_numbers_are_refused(fields: tuple[object, ...]) -> None
         decode(5, body_of(*fields))
 
 
+NUMBERS = [(kind, name) for kind in TYPES.values() for name, hint in typing.get_type_hints(kind).items() if hint is int]
+
+
+@pytest.mark.parametrize(("kind", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("number", [-1, 2**63])
+def test_each_number_of_each_message_is_looked_at(kind: type[Any], name: str, number: int) -> None:
+    plain: dict[Any, object] = {int: 7, str: "1", bool: False, bytes: b"x", SnapshotMeta: SnapshotMeta(1, 1, 1, Membership(("1",)))}
+    message = kind(**{field: plain.get(hint, ()) for field, hint in typing.get_type_hints(kind).items()})
+    assert decode(*encode(message)) == message
+    with pytest.raises(WireError, match="outside"):
+        decode(*encode(message._replace(**{name: number})))
+
+
 def test_numbers_inside_contexts_and_snapshots_are_checked_too() -> None:
     meta = SnapshotMeta(1, 1, 2**63, Membership(("1",)))
     for message in (ReadRequest("1", "2", 3, ((1, 2**63),)), InstallSnapshot("1", "2", 3, meta, "t")):

@@ -19,8 +19,8 @@ BUGS = (
         edited(
             progress.Progress,
             "accepted",
-            ("self.match_index = max(self.match_index, index)", "self.match_index = index"),
-            ("self.counted_index = max(self.counted_index, index)", "self.counted_index = index"),
+            ("if index > self.match_index:", "if True:"),
+            ("if counts and index > self.counted_index:", "if counts:"),
         ),
         ("match index of node",),
         in_simulator(**UNRULY),
