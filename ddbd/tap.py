@@ -260,6 +260,7 @@ class Daemon(Service):
             turns=lambda: None if self._turns is None else self._turns.told(),
             happened=self._lookout.timeline.record,
             last_heard=streams.last_heard,
+            soon=None if self._turns is None else self._turns.soon,
             give_way=os.sched_yield,
         )
         self._replica = Replica(self._config, self._node.id, self._store, world)

@@ -17,6 +17,7 @@ import select
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 STEPS = 16  # buckets from one power of two to the next: a value is told with at most 1/16 too much
@@ -79,16 +80,21 @@ class _Slot:
 
 
 class Turns:
-    """Polls, and measures what lies between two polls. `wall` and `cpu` are clocks in seconds."""
+    """Polls, and measures what lies between two polls. `later` has a call made in the next turn; `wall` and `cpu` are clocks in seconds."""
 
     def __init__(
-        self, poll: Callable[..., Any], wall: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.thread_time
+        self,
+        poll: Callable[..., Any],
+        later: Callable[[Callable[[], None]], object],
+        wall: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.thread_time,
     ) -> None:
-        self._poll, self._wall, self._cpu = poll, wall, cpu
+        self._poll, self._later, self._wall, self._cpu = poll, later, wall, cpu
         self._slots = [_Slot(wall())]
         self._wall_at = wall()  # at the end of the last poll
         self._cpu_at, self._cpu_read_at = cpu(), self._wall_at
         self._longest = 0.0
+        self.behind: list[Callable[[], None]] | None = None  # what comes behind the events of a poll, while they are handed over
         self.buckets = [0] * (len(BOUNDS) + 1)  # turns by the wall clock; the last one is for those beyond any bound
         self.seconds = 0.0  # of all turns
 
@@ -117,6 +123,13 @@ class Turns:
                 self._cpu_at, self._cpu_read_at = self._cpu(), ended
             if timeout >= 0 and ended - began - timeout > slot.late_max:
                 slot.late_max = ended - began - timeout
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Behind the events that are being handed over, all of one poll; or else in the next turn, which takes a timer."""
+        if self.behind is None:
+            self._later(call)
+        else:
+            self.behind.append(call)
 
     def age(self) -> float:
         """Seconds of the turn that is under way."""
@@ -162,16 +175,25 @@ class _Poller:
     """
 
     def __init__(self, poller: Any, reactor: Any, turns: Turns) -> None:
-        self._poll = turns.poll
+        self._turns, self._poll = turns, turns.poll
         self._selectables, self._do = reactor._selectables, reactor._doReadOrWrite
         self.register, self.modify, self.unregister = poller.register, poller.modify, poller.unregister
 
     def poll(self, timeout: float, events_max: int) -> tuple[()]:
+        events = self._poll(timeout, events_max)
+        if not events:
+            return ()
         selectables, do = self._selectables, self._do
-        for fd, event in self._poll(timeout, events_max):
-            selectable = selectables.get(fd)
-            if selectable is not None:  # else an event before this one closed it
-                do(selectable, fd, event)
+        self._turns.behind = behind = list[Callable[[], None]]()
+        try:
+            for fd, event in events:
+                selectable = selectables.get(fd)
+                if selectable is not None:  # else an event before this one closed it
+                    do(selectable, fd, event)
+        finally:
+            self._turns.behind = None
+            for call in behind:
+                call()
         return ()
 
 
@@ -180,6 +202,6 @@ def probe(reactor: Any) -> Turns | None:
     poller = getattr(reactor, "_poller", None)
     if not isinstance(poller, select.epoll):
         return None
-    turns = Turns(poller.poll)
+    turns = Turns(poller.poll, partial(reactor.callLater, 0))
     reactor._poller = _Poller(poller, reactor, turns)
     return turns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ class Loop:
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0
         self.asleep = 0.0
-        self.turns = Turns(self._poll, lambda: self.wall, lambda: self.cpu)
+        self.turns = Turns(self._poll, lambda call: None, lambda: self.wall, lambda: self.cpu)
 
     def _poll(self, timeout: float, *more: Any) -> tuple[float, Any]:
         self.wall += self.asleep
@@ -113,6 +114,11 @@ class Played:
         self._poller = select.epoll()
         self._selectables: dict[int, object] = {}
         self.done: list[tuple[object, int, int]] = []
+        self.later: list[Callable[[], None]] = []
+
+    def callLater(self, seconds: float, call: Callable[[], None]) -> None:
+        assert seconds == 0
+        self.later.append(call)
 
     def _doReadOrWrite(self, selectable: object, fd: int, event: int) -> None:
         self.done.append((selectable, fd, event))
@@ -149,6 +155,69 @@ def test_each_event_goes_to_whom_it_is_for_unless_one_before_it_closed_that() ->
     for pair in pairs:
         for each in pair:
             each.close()
+    poller.close()
+
+
+class Asking(Played):
+    """Each event asks for a call soon."""
+
+    turns: Turns
+
+    def _doReadOrWrite(self, selectable: object, fd: int, event: int) -> None:
+        self.done.append((selectable, fd, event))
+        self.turns.soon(self.called)
+
+    def called(self) -> None:
+        self.done.append(("called", 0, 0))
+        self.turns.soon(self.called)
+
+
+def test_what_is_to_be_done_soon_is_done_behind_all_events_of_the_poll() -> None:
+    reactor = Asking()
+    poller: Any = reactor._poller
+    turns = probe(reactor)
+    assert turns is not None
+    reactor.turns = turns
+    stands: Any = reactor._poller
+    pairs = [socket.socketpair() for _ in range(2)]
+    for here, there in pairs:
+        stands.register(here.fileno(), select.EPOLLIN)
+        reactor._selectables[here.fileno()] = here
+        there.send(b"x")
+    stands.poll(1.0, 2)
+    assert [selectable == "called" for selectable, _, _ in reactor.done] == [False, False, True, True]
+    assert len(reactor.later) == 2, "what such a call asks for is done in the next turn: nothing goes round here"
+    turns.soon(reactor.called)
+    assert len(reactor.later) == 3, "no events are being handed over"
+    for pair in pairs:
+        for each in pair:
+            each.close()
+    poller.close()
+
+
+class Broken(Asking):
+    def _doReadOrWrite(self, selectable: object, fd: int, event: int) -> None:
+        super()._doReadOrWrite(selectable, fd, event)
+        raise ZeroDivisionError
+
+
+def test_what_is_to_be_done_soon_is_done_even_where_an_event_breaks_off() -> None:
+    reactor = Broken()
+    poller: Any = reactor._poller
+    turns = probe(reactor)
+    assert turns is not None
+    reactor.turns = turns
+    stands: Any = reactor._poller
+    here, there = socket.socketpair()
+    stands.register(here.fileno(), select.EPOLLIN)
+    reactor._selectables[here.fileno()] = here
+    there.send(b"x")
+    with pytest.raises(ZeroDivisionError):
+        stands.poll(1.0, 1)
+    assert [selectable for selectable, _, _ in reactor.done] == [here, "called"]
+    assert turns.behind is None
+    here.close()
+    there.close()
     poller.close()
 
 

@@ -70,4 +70,5 @@ class World(NamedTuple):
     turns: Callable[[], dict[str, Any] | None] = lambda: None  # how long the reactor's turns take, for /status; None where nobody measures
     happened: Happened = lambda kind, node_id, text, **details: None  # for whoever keeps a timeline
     last_heard: Callable[[NodeId], float | None] = lambda peer: None  # on the clock: when a peer's last message came
+    soon: Callable[[Callable[[], None]], object] | None = None  # behind what else comes in with this poll; None: at the clock's next turn
     give_way: Callable[[], None] = lambda: None  # lets another process of this machine run, where one waits for the processor

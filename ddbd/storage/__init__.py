@@ -158,11 +158,14 @@ class Tables(Protocol):
     def default_database(self) -> str | None: ...
 
     def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
-        """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others.
+        """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others. `tell` gets them at once.
 
-        `tell` gets them before the transaction is committed, so that whoever waits for an answer does not wait for that: the log has
-        the entries. Whoever reads these tables meanwhile sees them: `row` and `point` as they are, all else has them committed first.
+        The transaction may stay open for further entries, until there are many, or until `settle`: the log has them all. Whoever reads
+        these tables meanwhile sees them: `row` and `point` as they are, all else has them committed first.
         """
+
+    def settle(self) -> None:
+        """Commits what `apply` left open."""
 
     @property
     def holds_writes(self) -> bool:
@@ -199,6 +202,9 @@ class Tables(Protocol):
 
         Scans that are open may hold it back. An urgent one ends them.
         """
+
+    def sync_early(self) -> Deferred[None]:
+        """Takes a part of the next checkpoint's work ahead: what was written since the last one goes to the disk. Errbacks as that does."""
 
     def snapshot(self) -> Deferred[SnapshotFile]:
         """A copy at one instant, made beside the writes. The caller removes the file when it is no longer sent.

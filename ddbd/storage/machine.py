@@ -2,7 +2,7 @@
 
 For each entry, in this order: at most two idempotency keys that are too old are forgotten; the proposal window decides whether the
 proposal counts at all; a known key gives its stored outcome; else the command runs, and its outcome is stored with its key. Whatever
-came of it goes into the chained hash. All entries of one `run` are one transaction, which `commit` ends.
+came of it goes into the chained hash. All entries up to the next `commit` are one transaction.
 
 What all replicas must have alike, because outcomes depend on it: `limits.idempotency_keys_max`, `limits.idempotency_hours`,
 `limits.row_bytes_max` and `limits.batch_cells_max`. The nodes' configs must agree on these four; when they do not, the chained hash tells.
@@ -51,14 +51,17 @@ class Machine:
         self._membership_bytes = progress.membership or (b"" if founders is None else founders.to_bytes())
         self._hash = progress.state_hash
         self._hashes: OrderedDict[int, bytes] = OrderedDict({self.index: self._hash})
+        self._is_begun = False  # a transaction, which `commit` ends
         self._touched: set[str] = set()  # origins whose window changed since the last commit
         self._effects = Effects(backend, self.catalogue, limits)
         self.keys = backend.key_count()
         self._oldest = backend.key_oldest()
 
     def run(self, entries: Sequence[Entry]) -> list[Applied]:
-        """See `storage.Tables`. Needs entries, and a `commit` behind it."""
-        self._backend.begin()
+        """See `storage.Tables`. Needs entries, and a `commit` behind the last of several runs."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._backend.begin()
         applied: list[Applied] = []
         for entry in entries:
             assert entry.index == self.index + 1, f"entry {entry.index} applied after {self.index}"
@@ -69,6 +72,7 @@ class Machine:
 
     def commit(self) -> None:
         """Until then the backend's own connection alone sees what was run."""
+        self._is_begun = False
         self._backend.commit(self._progress(), [(origin, self.windows[origin]) for origin in self._touched], self._effects.counted)
         self._touched.clear()
         self._effects.counted.clear()

@@ -79,6 +79,10 @@ class Checkpoints:
         Deferred.fromCoroutine(self._work()).addBoth(self._tell)
         return waiter
 
+    def sync_early(self) -> Deferred[None]:
+        """See `storage.Tables`."""
+        return self._threads.defer(self._seal.sync)
+
     def _tell(self, result: SnapshotMeta | Failure) -> None:
         waiting, self._waiting = self._waiting or [], None
         for waiter in waiting:

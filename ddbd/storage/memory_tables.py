@@ -250,6 +250,9 @@ class MemoryTables:
         self._machine.commit()
         return results
 
+    def settle(self) -> None:
+        """Nothing stays open here."""
+
     def table(self, db: str | None, name: str) -> TableInfo:
         catalogue = self._machine.catalogue
         return catalogue.table(db, name).info(catalogue.database(db).name)
@@ -288,6 +291,9 @@ class MemoryTables:
     def checkpoint(self, urgent: bool = False) -> Deferred[SnapshotMeta]:
         self.durable_image = self._backend.image()
         return succeed(self._machine.place())
+
+    def sync_early(self) -> Deferred[None]:
+        return succeed(None)
 
     def snapshot(self) -> Deferred[SnapshotFile]:
         self._snapshots += 1

@@ -47,6 +47,17 @@ class WalSeal:
         self._sealed = Sealed(b"", 0, 0)
         self.sync_seconds = 0.0  # what the small file took to be on the disk: two syncs and their like
 
+    def sync(self) -> None:
+        """What is in the WAL now goes to the disk, so that sealing it has less to wait for. Raises StorageFailed."""
+        try:
+            wal = self._disk.open(self._wal)
+            try:
+                wal.sync()
+            finally:
+                wal.close()
+        except OSError as error:
+            raise StorageFailed(f"{self._wal}: cannot be synced: {error}") from error
+
     def extend(self, count_frames: Callable[[], int]) -> bool:
         """Seals all frames that are there now. False where SQLite just began the WAL anew: nothing is sealed then, try later.
 

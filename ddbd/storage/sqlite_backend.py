@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from ddbd.errors import Corrupt
+from ddbd.errors import Corrupt, StorageFailed
 from ddbd.storage.backend import YOUNG, Kept, Progress
 from ddbd.storage.catalogue import Catalogue, Database, Table, columns_from_bytes
 from ddbd.storage.seal import check_seal, check_whole
@@ -141,7 +141,14 @@ class SqliteBackend:
     def begin(self) -> None:
         self._execute("BEGIN IMMEDIATE")
 
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether a dropped table has still to go."""
+        return bool(self._dropped)
+
     def commit(self, progress: Progress, windows: Iterable[tuple[str, Window]], counted: Iterable[Table]) -> None:
+        if not self.connection.in_transaction:  # then each of these statements would be a transaction of its own
+            raise StorageFailed(f"{self.path}: SQLite has rolled the transaction back, after an error")
         self._execute("REPLACE INTO _progress VALUES (1, ?)", (msgspec.msgpack.encode(progress),))
         for origin, window in windows:
             self._execute("REPLACE INTO _windows VALUES (?, ?)", (origin, window.to_bytes()))

@@ -8,6 +8,7 @@ SQLite would go on as if nothing had happened, and a commit that failed may be t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -17,7 +18,7 @@ from ddbd.answers import Counters
 from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Busy, Fatal, NotReady, StorageFailed
-from ddbd.raft.types import Entry, Membership
+from ddbd.raft.types import Entry, Membership, SnapshotMeta
 from ddbd.storage import Copy, Query, SnapshotFile, TableInfo, Tell, nobody
 from ddbd.storage.copies import Copies
 from ddbd.storage.machine import HASH_FORMAT, Machine
@@ -30,6 +31,8 @@ from ddbd.storage.threads import InlineThreads, Threads
 from ddbd.storage.values import load_row
 
 READERS_KEPT = 8
+OPEN_ENTRIES_MAX = 300  # that are run and not committed: the commit of so many rows takes some 2 ms
+OPEN_BYTES_MAX = 64 * 1024  # of their data, likewise
 
 
 class SqliteTables:
@@ -51,7 +54,7 @@ class SqliteTables:
         self._clock = clock
         self._failed: Fatal | None = None
         self._closed = False
-        self._is_open = False  # entries were run, and are not committed yet
+        self._open_entries = self._open_bytes = 0  # of what was run and is not committed yet
         self._backend = SqliteBackend(path)
         self._machine: Machine = self._backend.guarded(lambda: Machine(self._backend, limits, founders))
         self._idle: list[apsw.Connection] = []
@@ -62,7 +65,7 @@ class SqliteTables:
         self._copies = Copies(path, outgoing, limits.disk_reserve_bytes, clock, threads("backup"))
         self._snapshots = 0
         seal = WalSeal(f"{path}-wal", clock=clock)
-        self._checkpoints = Checkpoints(path, self._backend.connection, self._checkpoint_threads, self._machine.place, seal)
+        self._checkpoints = Checkpoints(path, self._backend.connection, self._checkpoint_threads, self._place, seal)
 
     @property
     def applied_index(self) -> int:
@@ -87,21 +90,37 @@ class SqliteTables:
 
     def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
         """See `storage.Tables`. Raises StorageFailed or Corrupt, then and ever after."""
-        self._check()
+        self._check_sound()
         assert not self._checkpoints.is_ending, "applied while a thread ends a checkpoint"
         if not entries:
             return []
+        open_before, self._open_entries = self._open_entries, 0  # what breaks off in the middle is never committed
         results: list[Applied] = self._guarded(lambda: self._machine.run(entries))
-        self._is_open = True
+        self._open_entries = open_before + len(entries)
+        self._open_bytes += sum([len(entry.data) for entry in entries])
         tell(results)
-        self._check()
+        is_full = self._open_entries >= OPEN_ENTRIES_MAX or self._open_bytes >= OPEN_BYTES_MAX
+        if is_full or self._backend.is_sweeping:  # a commit takes some of a dropped table along
+            self._commit()
+        self._check_sound()
         return results
 
+    def settle(self) -> None:
+        """See `storage.Tables`."""
+        self._commit()
+        self._check_sound()
+
     def _commit(self) -> None:
-        """Of what was run, if anything was, before another connection looks: none sees it before."""
-        if self._is_open:
-            self._is_open = False
+        """Of what is open, before anyone looks by another connection: none sees it before. After a failure nothing is: SQLite has dropped
+        the transaction, or it holds the half of an entry.
+        """
+        if self._open_entries and self._failed is None:
+            self._open_entries = self._open_bytes = 0
             self._guarded(self._machine.commit)
+
+    def _place(self) -> SnapshotMeta:
+        self.settle()
+        return self._machine.place()
 
     @property
     def holds_writes(self) -> bool:
@@ -115,8 +134,7 @@ class SqliteTables:
             self._failed = error
             raise
 
-    def _check(self) -> None:
-        self._commit()
+    def _check_sound(self) -> None:
         if self._failed is not None:
             raise StorageFailed(f"{self.path}: failed before: {self._failed.detail}")
         if self._closed:
@@ -136,7 +154,7 @@ class SqliteTables:
 
     def point(self, db: str | None, table: str, row_id: str) -> tuple[tuple[Column, ...], tuple[Value, ...] | None]:
         if self._failed is not None or self._closed:
-            self._check()
+            self._check_sound()
         found = self._machine.catalogue.table(db, table)
         try:
             row = self._backend.get(found, row_id)
@@ -147,7 +165,7 @@ class SqliteTables:
 
     def scan(self, query: Query) -> SqliteScan:
         """See `storage.Tables`."""
-        self._check()
+        self.settle()
         check_limit(query)
         plan = Plan(self._machine.catalogue.table(query.db, query.table), query)
         connection = self._idle.pop() if self._idle else read_connection(self.path)
@@ -205,7 +223,7 @@ class SqliteTables:
 
     def checkpoint(self, urgent: bool = False) -> Deferred[Any]:
         """See `storage.Tables`. Scans that outlived their time are ended first: they would hold the WAL."""
-        self._check()
+        self.settle()
         if urgent:
             for scan in list(self._scans):
                 scan.end(
@@ -214,9 +232,14 @@ class SqliteTables:
         self._end_old_scans()
         return self._checkpoints.run()
 
+    def sync_early(self) -> Deferred[None]:
+        """See `storage.Tables`."""
+        self.settle()
+        return self._checkpoints.sync_early()
+
     def snapshot(self) -> Deferred[SnapshotFile]:
         """See `storage.Tables`."""
-        self._check()
+        self.settle()
         self._snapshots += 1
         token = f"{self.applied_term}-{self.applied_index}-{self._snapshots}"
         target = f"{self._outgoing}/{token}.db"
@@ -224,7 +247,7 @@ class SqliteTables:
 
     def copy(self) -> Deferred[Copy]:
         """See `storage.Tables`."""
-        self._check()
+        self.settle()
         return self._copies.make()
 
     def owed_bytes(self) -> int:
@@ -248,6 +271,9 @@ class SqliteTables:
         """Where the tables go `for_good`, nothing of the WAL is copied into them any more: it takes its time."""
         if self._closed:
             return
+        if not for_good:
+            with suppress(Fatal):  # it is remembered, and nobody waits for it: the log has these entries
+                self._commit()
         self._closed = True
         self._checkpoints.closed = True
         self._checkpoint_threads.close()

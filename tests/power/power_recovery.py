@@ -59,6 +59,7 @@ def unbroken(folder: str) -> Truth:
     hashes, contents = [tables.state_hash(0) or b""], [content_of(path)]
     for entry in entries:
         tables.apply([entry])
+        tables.settle()
         hashes.append(tables.state_hash(entry.index) or b"")
         contents.append(content_of(path))
     tables.close()
@@ -122,6 +123,7 @@ def recover(path: Path, agreed: Truth) -> Recovered:
         left = committed(found, agreed.entries)
         if left:
             store.tables.apply(left)
+            store.tables.settle()
             check_tables(store, agreed)
         replayed_to = store.tables.applied_index
         check_no_leftovers(path, found.generation)

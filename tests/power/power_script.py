@@ -166,9 +166,12 @@ class Driver:
         self.mark("saved")
         self.hard_state = hard_state or self.hard_state
 
-    def apply(self, entries: Sequence[Entry]) -> None:
+    def apply(self, entries: Sequence[Entry], settles: bool = True) -> None:
+        """Unless it `settles`, the transaction stays open."""
         self.mark("applying", entries[-1].index)
         self.store.tables.apply(entries)
+        if settles:
+            self.store.tables.settle()
 
     def commit(self, index: int) -> None:
         """A hint that is written without a sync."""
@@ -185,7 +188,7 @@ class Driver:
             self.save(changed, batch)
             if turn % 3 != 2:
                 self.commit(batch[-1].index)
-            self.apply(batch)
+            self.apply(batch, settles=turn % 4 != 1)
             turn += 1
 
     def checkpoint(self) -> SnapshotMeta:

@@ -39,6 +39,7 @@ def path(tmp_path: Path) -> Path:
     tables.apply(truth()[:20])
     now(tables.checkpoint())
     tables.apply(truth()[20:30])
+    tables.settle()
     shutil.copytree(path.parent, tmp_path / "left")
     tables.close()
     return tmp_path / "left" / "tables.db"

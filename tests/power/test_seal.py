@@ -16,6 +16,7 @@ from ddbd.storage.tables import SqliteTables
 def tables(tmp_path: Path) -> SqliteTables:
     tables = SqliteTables(str(tmp_path / "tables.db"), str(tmp_path), LIMITS, lambda: 0.0, founders=FOUNDERS)
     tables.apply(truth()[:20])
+    tables.settle()
     return tables
 
 
@@ -42,6 +43,7 @@ def test_seal_says_nothing_about_a_wal_that_was_begun_anew(tables: SqliteTables)
     wal = Path(f"{tables.path}-wal")
     old = wal.read_bytes()
     tables.apply(truth()[20:22])
+    tables.settle()
     assert wal.read_bytes()[:HEADER_BYTES] != old[:HEADER_BYTES]
     check_seal(str(wal))
 
@@ -52,6 +54,7 @@ def test_wal_that_is_begun_anew_meanwhile_is_not_sealed(tables: SqliteTables, tm
 
     def count_frames_and_begin_anew() -> int:
         tables.apply(truth()[20:22])
+        tables.settle()
         return 3
 
     seal = WalSeal(f"{tables.path}-wal")

@@ -13,7 +13,7 @@ from ddbd.answers import Counters
 from ddbd.config import Limits
 from ddbd.errors import StorageFailed
 from ddbd.raft.types import Membership, SnapshotMeta
-from ddbd.replica.compaction import LOW_WAL_BYTES, REST_SECONDS, URGENT_WAL_BYTES
+from ddbd.replica.compaction import EARLY_WAL_BYTES, LOW_WAL_BYTES, REST_SECONDS, URGENT_WAL_BYTES
 from ddbd.storage import SnapshotFile
 from ddbd.storage.memory import MemoryLog, MemoryStore
 from ddbd.storage.memory_tables import MemoryTables
@@ -30,6 +30,8 @@ class SlowTables(MemoryTables):
         self.begun = 0
         self.wal_bytes = self.scans_open = 0
         self.checkpoints: list[bool] = []  # whether each was urgent
+        self.syncs: list[Deferred[None]] = []
+        self.settled_at: list[int] = []  # the applied index of each time
 
     def counters(self) -> Counters:
         return {**super().counters(), "wal_bytes": self.wal_bytes, "scans_open": self.scans_open}
@@ -40,6 +42,13 @@ class SlowTables(MemoryTables):
             return succeed(SnapshotMeta(0, 0, 0, Membership(())))  # held back
         self.scans_open = self.wal_bytes = 0
         return self._later(super().checkpoint())
+
+    def settle(self) -> None:
+        self.settled_at.append(self.applied_index)
+
+    def sync_early(self) -> Deferred[None]:
+        self.syncs.append(Deferred())
+        return self.syncs[-1]
 
     def snapshot(self) -> Deferred[SnapshotFile]:
         self.begun += 1
@@ -148,6 +157,49 @@ def test_scans_that_hold_the_wal_are_ended_only_before_they_fill_the_disk(low: b
     else:
         assert not any(held.checkpoints)
         assert 2 <= len(held.checkpoints) <= seconds / REST_SECONDS + 1, "no storm of them: what holds one back holds the next one, too"
+
+
+def test_what_the_tables_hold_open_is_committed_at_the_next_heartbeat(trio: Cluster) -> None:
+    fill(trio, trio.nodes["1"], 3)
+    for _ in range(3):
+        trio.run(trio.config.timing.heartbeat_ms / 1000)
+    for node in trio.running:
+        assert tables(node).settled_at[-1] == node.store.tables.applied_index
+
+
+def test_the_wal_is_synced_bit_by_bit_before_a_checkpoint_needs_it() -> None:
+    trio = Cluster(limits=Limits(), store_class=SlowStore).set_up()
+    node = trio.nodes["1"]
+    made = tables(node)
+
+    def grown_to(wal_bytes: int) -> int:
+        made.wal_bytes = wal_bytes
+        fill(trio, node, 1, f"fill{wal_bytes}")
+        trio.run(0.5)
+        return len(made.syncs)
+
+    assert grown_to(EARLY_WAL_BYTES - 1) == 0
+    assert grown_to(EARLY_WAL_BYTES) == 1
+    assert grown_to(5 * EARLY_WAL_BYTES) == 1, "one at a time"
+    made.syncs[0].callback(None)
+    assert grown_to(5 * EARLY_WAL_BYTES + 1) == 2
+    made.syncs[1].callback(None)
+    assert grown_to(6 * EARLY_WAL_BYTES) == 2
+    assert made.checkpoints == []
+    assert grown_to(Limits().checkpoint_wal_bytes) == 2
+    assert made.checkpoints == [False]
+    assert grown_to(EARLY_WAL_BYTES // 2) == 2, "a WAL that is copied begins anew"
+    assert grown_to(EARLY_WAL_BYTES * 3 // 2) == 3
+
+
+def test_a_node_whose_wal_cannot_be_synced_ends() -> None:
+    trio = Cluster(limits=Limits(), store_class=SlowStore).set_up()
+    node = trio.nodes["2"]
+    tables(node).wal_bytes = EARLY_WAL_BYTES
+    fill(trio, trio.nodes["1"], 1)
+    trio.run(0.5)
+    tables(node).syncs[0].errback(StorageFailed("the WAL cannot be synced"))
+    assert [type(error) for error in node.fatal] == [StorageFailed]
 
 
 def test_nothing_is_cut_while_the_checkpoint_has_not_ended(trio: Cluster) -> None:

@@ -280,8 +280,18 @@ def test_a_halt_tells_whoever_waits_and_leaves_no_timer(trio: Cluster) -> None:
     for each in (read, index, held, leader):
         assert isinstance(each.error, NotReady)
     node.replica.halt()
+    trio.clock.advance(0)  # a turn that was due already comes, and does nothing
     others = [each for each in trio.clock.getDelayedCalls() if getattr(each.func, "__self__", None) is node.driver]
     assert others == []
+
+
+def test_a_turn_that_was_due_at_a_halt_does_nothing(trio: Cluster) -> None:
+    node = trio.nodes["1"]
+    node.insert("a")
+    last_index = node.core.log.last_index
+    node.driver.halt()
+    trio.clock.advance(0)
+    assert node.core.log.last_index == last_index
 
 
 def test_a_halted_node_answers_everything_at_once_with_not_ready(trio: Cluster) -> None:

@@ -88,6 +88,8 @@ class Client:
         made = Entry(self.index, 1, self.stamp, kind, data)
         self.log.append(made)
         outcomes = [tables.apply([made]) for tables in self.tables]
+        for tables in self.tables:
+            tables.settle()
         assert all(outcome == outcomes[0] for outcome in outcomes), outcomes
         hashes = {tables.state_hash(self.index) for tables in self.tables}
         assert len(hashes) == 1, "the state hashes differ"

@@ -12,8 +12,10 @@ import apsw
 import pytest
 from storage_kit import Client, fired
 from test_tables_disk import load, opened
+from twisted.python.failure import Failure
 
 from ddbd.errors import Corrupt, StorageFailed
+from ddbd.storage.disk import RealDisk, RealFile
 from ddbd.storage.maintenance import Checkpoints
 from ddbd.storage.seal import NAME, WalSeal, check_seal
 from ddbd.storage.sqlite import connect
@@ -120,6 +122,44 @@ def test_wal_that_cannot_be_sealed_at_the_close_is_left_for_the_next_start(tmp_p
 def test_seal_on_a_wal_that_is_not_there_is_storage_failed(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="cannot be sealed"):
         WalSeal(str(tmp_path / "none-wal")).extend(lambda: 1)
+
+
+class Counting(RealDisk):
+    """Of each file that is opened, how often it was synced."""
+
+    def __init__(self) -> None:
+        self.syncs: dict[str, int] = {}
+
+    def open(self, path: str) -> RealFile:
+        disk, self.syncs[path] = self, 0
+
+        class File(RealFile):
+            def sync(self) -> None:
+                super().sync()
+                disk.syncs[path] += 1
+
+        return File(path, os.O_RDWR)
+
+
+def test_syncing_the_wal_syncs_it(tmp_path: Path) -> None:
+    wal = tmp_path / "tables.db-wal"
+    wal.write_bytes(b"anything")
+    disk = Counting()
+    WalSeal(str(wal), disk).sync()
+    assert disk.syncs == {str(wal): 1}
+    assert wal.read_bytes() == b"anything"
+
+
+def test_wal_is_synced_ahead_of_a_checkpoint_and_one_that_is_not_there_is_storage_failed(tmp_path: Path) -> None:
+    tables = opened(tmp_path)
+    Client(tables).start()
+    assert fired(tables.sync_early()) is None
+    (tmp_path / "tables.db-wal").rename(tmp_path / "elsewhere")
+    failed: list[Failure] = []
+    tables.sync_early().addErrback(failed.append)
+    assert "cannot be synced" in str(failed[0].value)
+    (tmp_path / "elsewhere").rename(tmp_path / "tables.db-wal")
+    tables.close()
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90", b"\x93\x01\x02\x03"])
