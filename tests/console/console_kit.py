@@ -84,6 +84,12 @@ class Tabs:
         page.screenshot(path=str(self.shots / f"{name}.png"))
 
 
+def escape(page: Any) -> None:
+    """Esc closes the dialog; it is gone an instant later, and what its address says with it."""
+    page.keyboard.press("Escape")
+    page.locator("dialog").first.wait_for(state="detached")
+
+
 def copied(page: Any) -> str:
     """What is on the clipboard, once something is."""
     text: str = page.evaluate("navigator.clipboard.readText()")

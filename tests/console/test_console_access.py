@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from console_kit import DESK, PHONE, Tabs, axe_script
+from console_kit import DESK, PHONE, Tabs, axe_script, escape
 from playwright_or_skip import expect
 
 from ddbd.cli.client import call
@@ -156,7 +156,7 @@ def test_a_row_is_changed_with_the_keyboard_alone(cluster: LocalCluster, tabs: T
         expect(page.locator("main")).to_be_focused()
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_contain_text("Keyboard shortcuts")
-        page.keyboard.press("Escape")
+        escape(page)
         for key, heading in (("h", "Charts"), ("c", "Cluster"), ("a", "API"), ("d", "Data")):
             page.keyboard.press("g")
             page.keyboard.press(key)

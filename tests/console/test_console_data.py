@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from console_kit import Tabs
+from console_kit import Tabs, escape
 from playwright_or_skip import expect
 
 from ddbd.cli.client import call
@@ -176,11 +176,10 @@ def test_null_the_empty_text_and_a_value_that_is_left_out_are_apart(cluster: Loc
         line.get_by_role("link", name="r1").click()
         expect(field(page, "anything").get_by_role("button", name="anything is null")).to_be_visible()
         expect(field(page, "text_column").locator("textarea")).to_have_value("")
-        page.keyboard.press("Escape")
+        escape(page)
         page.get_by_role("button", name="Insert a row…").click()
         expect(field(page, "anything").get_by_role("button", name="anything is left out")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("dialog")).to_have_count(0)
+        escape(page)
         expect(page).not_to_have_url(re.compile("new="))
 
 
@@ -253,8 +252,7 @@ def test_a_long_value_is_cut_and_can_be_seen_whole(cluster: LocalCluster, table:
         dialog = page.get_by_role("dialog")
         expect(dialog).to_contain_text("10,000 characters")
         assert dialog.locator("pre").inner_text() == "word " * 2000
-        page.keyboard.press("Escape")
-        expect(dialog).to_have_count(0)
+        escape(page)
 
 
 def test_a_table_that_is_not_there_is_said_so(cluster: LocalCluster, tabs: Tabs) -> None:

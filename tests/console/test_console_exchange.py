@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from console_kit import Tabs, copied, copy_curl
+from console_kit import Tabs, copied, copy_curl, escape
 from playwright_or_skip import expect
 
 from ddbd.cli.client import call
@@ -78,7 +78,7 @@ def test_a_file_is_uploaded_and_the_row_that_is_refused_is_named_and_the_load_go
         dialog.get_by_label("Replace rows that are there (upsert)").check()
         dialog.get_by_role("button", name="Upload").click()
         expect(dialog).to_contain_text("Done: 2,500 rows in 3 slices.")
-        page.keyboard.press("Escape")
+        escape(page)
         expect(page.locator(".number-of-rows")).to_contain_text("2,500 rows")
     assert len(json.loads(select(cluster, f"table={table}"))) == 2500
 
@@ -120,7 +120,7 @@ def test_copied_lines_do_what_the_page_would_have_done(cluster: LocalCluster, ta
         assert line.isascii()
         answer = json.loads(shell(line, tmp_path))
         assert answer["row_id"] == row_id
-        page.keyboard.press("Escape")
+        escape(page)
         expect(page).not_to_have_url(re.compile("new="))  # a page that is loaded again opens what its address names
         page.reload()
         found = json.loads(shell(copy_curl(page, page.locator("main .head").get_by_role("button", name="Copy as curl")), tmp_path))
@@ -128,7 +128,7 @@ def test_copied_lines_do_what_the_page_would_have_done(cluster: LocalCluster, ta
         page.locator("table.rows tbody tr").get_by_role("link").click()
         found = json.loads(shell(copy_curl(page, dialog.get_by_role("button", name="Copy as curl")), tmp_path))
         assert found[0]["_version"] == answer["version"]
-        page.keyboard.press("Escape")
+        escape(page)
         page.get_by_label("Column").select_option("text_column")
         page.get_by_label("Comparison").select_option("contains")
         page.get_by_label("Value").fill("`id` \\ !!")
@@ -150,7 +150,7 @@ def test_the_copied_line_of_an_upload_and_of_a_download_work(cluster: LocalClust
         dialog.get_by_label("File").set_input_files(str(file))
         answer = json.loads(shell(copy_curl(page, dialog.get_by_role("button", name="Copy as curl")), tmp_path))
         assert answer["rows"] == 1
-        page.keyboard.press("Escape")
+        escape(page)
         page.get_by_role("button", name="Download…").click()
         assert shell(copy_curl(page, dialog.get_by_role("button", name="Copy as curl")), tmp_path).startswith("row_id,anything,")
 

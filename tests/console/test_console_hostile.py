@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from console_kit import Tabs
+from console_kit import Tabs, escape
 from console_played import PlayedNode, peer, status
 from playwright_or_skip import expect
 
@@ -31,11 +31,11 @@ def test_no_cell_no_row_id_and_no_error_becomes_html(cluster: LocalCluster, tabl
         page.locator("table.rows tbody th a").click()
         expect(page.get_by_role("dialog").locator("[data-column='text_column'] textarea")).to_have_value(EVIL)
         assert_harmless(page)
-        page.keyboard.press("Escape")
+        escape(page)
         page.get_by_role("button", name="Delete the row").click()
         expect(page.get_by_role("dialog")).to_contain_text("<script>")
         assert_harmless(page)
-        page.keyboard.press("Escape")
+        escape(page)
         page.get_by_role("button", name="Insert a row…").click()
         page.get_by_role("dialog").get_by_label("row_id").fill(EVIL)
         page.get_by_role("dialog").get_by_role("button", name="Insert", exact=True).click()
