@@ -31,7 +31,7 @@ from ddbd.storage.threads import InlineThreads, Threads
 from ddbd.storage.values import load_row
 
 READERS_KEPT = 8
-OPEN_ENTRIES_MAX = 300  # that are run and not committed: the commit of so many rows takes some 2 ms
+OPEN_ENTRIES_MAX = 300  # that are run and not committed: the commit of so many rows, at random keys, takes 6 ms
 OPEN_BYTES_MAX = 64 * 1024  # of their data, likewise
 
 
