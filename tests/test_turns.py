@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,6 +126,20 @@ class Played:
         self._selectables.clear()  # as if what it read had closed all others
 
 
+@contextmanager
+def readable(reactor: Played, count: int) -> Iterator[dict[object, int]]:
+    """So many sockets with something to read, each with its number."""
+    ready: dict[object, int] = {}
+    with ExitStack() as stack:
+        for _ in range(count):
+            here, there = (stack.enter_context(each) for each in socket.socketpair())
+            reactor._poller.register(here.fileno(), select.EPOLLIN)
+            reactor._selectables[here.fileno()] = here
+            ready[here] = here.fileno()
+            there.send(b"x")
+        yield ready
+
+
 def test_the_probe_stands_in_an_epoll_reactor_and_the_poller_goes_on_working() -> None:
     reactor = Played()
     poller: Any = reactor._poller
@@ -143,18 +158,11 @@ def test_each_event_goes_to_whom_it_is_for_unless_one_before_it_closed_that() ->
     poller: Any = reactor._poller
     probe(reactor)
     stands: Any = reactor._poller
-    pairs = [socket.socketpair() for _ in range(2)]
-    for here, there in pairs:
-        stands.register(here.fileno(), select.EPOLLIN)
-        reactor._selectables[here.fileno()] = here
-        there.send(b"x")
-    assert stands.poll(1.0, 2) == ()
+    with readable(reactor, 2) as ready:
+        assert stands.poll(1.0, 2) == ()
     ((selectable, fd, event),) = reactor.done
-    assert selectable in [here for here, _ in pairs]
-    assert (fd, event) == (selectable.fileno(), select.EPOLLIN)  # type: ignore[attr-defined]
-    for pair in pairs:
-        for each in pair:
-            each.close()
+    assert selectable in ready
+    assert (fd, event) == (ready[selectable], select.EPOLLIN)
     poller.close()
 
 
@@ -179,19 +187,12 @@ def test_what_is_to_be_done_soon_is_done_behind_all_events_of_the_poll() -> None
     assert turns is not None
     reactor.turns = turns
     stands: Any = reactor._poller
-    pairs = [socket.socketpair() for _ in range(2)]
-    for here, there in pairs:
-        stands.register(here.fileno(), select.EPOLLIN)
-        reactor._selectables[here.fileno()] = here
-        there.send(b"x")
-    stands.poll(1.0, 2)
+    with readable(reactor, 2):
+        stands.poll(1.0, 2)
     assert [selectable == "called" for selectable, _, _ in reactor.done] == [False, False, True, True]
     assert len(reactor.later) == 2, "what such a call asks for is done in the next turn: nothing goes round here"
     turns.soon(reactor.called)
     assert len(reactor.later) == 3, "no events are being handed over"
-    for pair in pairs:
-        for each in pair:
-            each.close()
     poller.close()
 
 
@@ -208,16 +209,10 @@ def test_what_is_to_be_done_soon_is_done_even_where_an_event_breaks_off() -> Non
     assert turns is not None
     reactor.turns = turns
     stands: Any = reactor._poller
-    here, there = socket.socketpair()
-    stands.register(here.fileno(), select.EPOLLIN)
-    reactor._selectables[here.fileno()] = here
-    there.send(b"x")
-    with pytest.raises(ZeroDivisionError):
+    with readable(reactor, 1) as ready, pytest.raises(ZeroDivisionError):
         stands.poll(1.0, 1)
-    assert [selectable for selectable, _, _ in reactor.done] == [here, "called"]
+    assert [selectable for selectable, _, _ in reactor.done] == [*ready, "called"]
     assert turns.behind is None
-    here.close()
-    there.close()
     poller.close()
 
 

@@ -85,7 +85,7 @@ class Tabs:
 
 
 def escape(page: Any) -> None:
-    """Esc closes the dialog; it is gone an instant later, and what its address says with it."""
+    """Esc closes the dialog, which is gone an instant later. The browser hears of its address a little later still."""
     page.keyboard.press("Escape")
     page.locator("dialog").first.wait_for(state="detached")
 

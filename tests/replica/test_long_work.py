@@ -31,6 +31,7 @@ class SlowTables(MemoryTables):
         self.wal_bytes = self.scans_open = 0
         self.checkpoints: list[bool] = []  # whether each was urgent
         self.syncs: list[Deferred[None]] = []
+        self.has_failed = False
         self.settled_at: list[int] = []  # the applied index of each time
 
     def counters(self) -> Counters:
@@ -44,6 +45,8 @@ class SlowTables(MemoryTables):
         return self._later(super().checkpoint())
 
     def settle(self) -> None:
+        if self.has_failed:
+            raise StorageFailed("the tables cannot be committed")
         self.settled_at.append(self.applied_index)
 
     def sync_early(self) -> Deferred[None]:
@@ -165,6 +168,15 @@ def test_what_the_tables_hold_open_is_committed_at_the_next_heartbeat(trio: Clus
         trio.run(trio.config.timing.heartbeat_ms / 1000)
     for node in trio.running:
         assert tables(node).settled_at[-1] == node.store.tables.applied_index
+
+
+def test_a_commit_that_fails_at_a_heartbeat_is_the_heartbeats_end(trio: Cluster) -> None:
+    """Which ends the node (`cluster.heartbeat`)."""
+    node = trio.nodes["1"]
+    tables(node).has_failed = True
+    with pytest.raises(StorageFailed):
+        for _ in range(trio.config.timing.heartbeat_ms // trio.config.timing.tick_ms):
+            node.replica.tick()
 
 
 def test_the_wal_is_synced_bit_by_bit_before_a_checkpoint_needs_it() -> None:

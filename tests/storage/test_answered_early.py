@@ -42,6 +42,15 @@ def client_of(tables: SqliteTables) -> Client:
     return client
 
 
+def begun(path: Path) -> tuple[SqliteTables, Client]:
+    """With a table, a client, and nothing open."""
+    tables = opened(path)
+    Client(tables).start()
+    client = client_of(tables)
+    tables.settle()
+    return tables, client
+
+
 def seen_elsewhere(tables: SqliteTables) -> int:
     """Rows of the table as another connection sees them."""
     connection = connect(tables.path, readonly=True)
@@ -196,10 +205,7 @@ def test_after_a_read_that_broke_the_transaction_nothing_of_it_is_committed(tmp_
 
 @pytest.mark.parametrize("look", LOOKS, ids=["settle", "counters", "owed", "checkpoint", "snapshot", "apply", "close"])
 def test_entries_that_broke_off_in_the_middle_are_not_committed(tmp_path: Path, look: Callable[[SqliteTables], object]) -> None:
-    tables = opened(tmp_path)
-    Client(tables).start()
-    client = client_of(tables)
-    tables.settle()
+    tables, client = begun(tmp_path)
     before = tables.applied_index
     tables.apply([row_entry(tables, client, "a")])
     good = row_entry(tables, client, "b")
@@ -238,10 +244,7 @@ def test_while_a_dropped_table_goes_each_run_is_committed(tables: SqliteTables) 
 
 @pytest.mark.parametrize("for_good", [False, True])
 def test_what_is_open_at_the_close_is_committed_unless_the_tables_go(tmp_path: Path, for_good: bool) -> None:
-    tables = opened(tmp_path)
-    Client(tables).start()
-    client = client_of(tables)
-    tables.settle()
+    tables, client = begun(tmp_path)
     before = tables.applied_index
     tables.apply([row_entry(tables, client, "a")])
     tables.close(for_good)
@@ -251,10 +254,7 @@ def test_what_is_open_at_the_close_is_committed_unless_the_tables_go(tmp_path: P
 
 
 def test_a_close_whose_commit_fails_leaves_the_tables_to_the_log(tmp_path: Path) -> None:
-    tables = opened(tmp_path)
-    Client(tables).start()
-    client = client_of(tables)
-    tables.settle()
+    tables, client = begun(tmp_path)
     before = tables.applied_index
     tables.apply([row_entry(tables, client, "a")])
     tables._backend.connection.set_commit_hook(lambda: True)

@@ -137,8 +137,7 @@ def test_a_call_with_a_known_head_is_waited_for_however_long_its_answer_takes(no
     connection = raw(node, request)
     connection.send(request)
     connection.send(request)
-    before = len(connection.responses())
-    assert before == 3
+    assert len(connection.responses()) == 3
     node.twin.holding = True
     connection.send(request)
     node.clock.advance(61)
