@@ -175,8 +175,7 @@ def test_a_commit_that_fails_at_a_heartbeat_is_the_heartbeats_end(trio: Cluster)
     node = trio.nodes["1"]
     tables(node).has_failed = True
     with pytest.raises(StorageFailed):
-        for _ in range(trio.config.timing.heartbeat_ms // trio.config.timing.tick_ms):
-            node.replica.tick()
+        [node.replica.tick() for _ in range(trio.config.timing.heartbeat_ms // trio.config.timing.tick_ms)]
 
 
 def test_the_wal_is_synced_bit_by_bit_before_a_checkpoint_needs_it() -> None:
