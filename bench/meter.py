@@ -91,7 +91,7 @@ def metrics_of(meter: Meter) -> Metrics:
     def status() -> Status:
         return cast("Status", {**standby.status(), "rates": {"writes": 0.0, "reads": 0.0}})
 
-    turns = Turns(lambda *_: [], lambda call: None)
+    turns = Turns(lambda *_: [])
     room = Room(900, 1_000, 30, 60, 100)
     return Metrics(Sources(status, lambda: _Measured(), meter, turns, Timeline(time.time), lambda: room, lambda: 4, lambda: 2, 64))
 

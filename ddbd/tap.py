@@ -169,6 +169,7 @@ class Daemon(Service):
         self._rng = rng
         self._lock = DirectoryLock(data_dir)
         self._turns: Turns | None = probe(reactor)
+        self._when_free = None if self._turns is None else self._turns.when_free
         self._client = peer_client(reactor, config)
         self._peers_resource = RaftResource()  # type: ignore[no-untyped-call]
         self._formation = Formation(reactor, config, node.id, rng, self._client, IdentityFile(data_dir, node.id))
@@ -180,7 +181,7 @@ class Daemon(Service):
         console = Console()
         self._standby = Standby(config, node.id)
         self._mounted = {b"raft": self._peers_resource, CONSOLE: console}
-        self._site = make_site(self._standby, config, reactor, self._mounted, watch=self._watch)
+        self._site = make_site(self._standby, config, reactor, self._mounted, watch=self._watch, when_free=self._when_free)
         others = self._others = Others(reactor, time.time, config, node.id, self._client, self._status)
         sources = Sources(node.id, self._status, others.rows, others.ask, self._lookout.history, self._lookout.timeline.events)
         self._feed = Feed(reactor, time.time, f"{rng.getrandbits(64):016x}", config.limits.feeds_max, sources)
@@ -261,6 +262,7 @@ class Daemon(Service):
             happened=self._lookout.timeline.record,
             last_heard=streams.last_heard,
             soon=None if self._turns is None else self._turns.soon,
+            when_free=self._when_free,
             give_way=os.sched_yield,
         )
         self._replica = Replica(self._config, self._node.id, self._store, world)
@@ -271,7 +273,7 @@ class Daemon(Service):
         self._peers_resource.putChild(b"stream", streams.resource)
         self._peers_resource.putChild(b"snapshot", snapshots.resource)
         self._lookout.replica = self._replica
-        root, api = make_resource(self._replica, self._reactor, self._mounted, watch=self._watch)
+        root, api = make_resource(self._replica, self._reactor, self._mounted, watch=self._watch, when_free=self._when_free)
         self._site.serve(root, api)
         streams.start()
         self._heartbeat = Heartbeat(self._reactor, self._config.timing.tick_ms, self._replica.tick, self._failed)

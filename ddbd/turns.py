@@ -9,6 +9,9 @@ heartbeat leaves and nobody is answered. Clocks are read before and after each p
 
 `late` is by how much a poll outlasted the time that it was given: the machine was busy elsewhere, or another thread of this process had the
 interpreter.
+
+And turns are kept short: what may take milliseconds (a large body, a slice of a scan, applying a batch) asks `when_free` for a turn that
+has time. A `callLater(0)` would not do: asked for behind the events of a poll, it is called in that very turn.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ from __future__ import annotations
 import select
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
+
+Call = Callable[[], object]
 
 STEPS = 16  # buckets from one power of two to the next: a value is told with at most 1/16 too much
 SHORT_SECONDS = 0.001  # turns shorter than this by the wall clock are only counted, and told as so long
 SLOTS = 6
 SLOT_SECONDS = 10.0  # so what is told is of the last 50 to 60 seconds
+FREE_SECONDS = 0.005  # of a turn, after which no other long piece of work is begun in it
 BOUNDS = (SHORT_SECONDS, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds, of the totals since the start
 
 
@@ -80,26 +86,29 @@ class _Slot:
 
 
 class Turns:
-    """Polls, and measures what lies between two polls. `later` has a call made in the next turn; `wall` and `cpu` are clocks in seconds."""
+    """Polls, and measures what lies between two polls. `wall` and `cpu` are clocks in seconds.
+
+    A turn goes like this: a poll; `begin`; its events; `end`; the reactor's timers.
+    """
 
     def __init__(
-        self,
-        poll: Callable[..., Any],
-        later: Callable[[Callable[[], None]], object],
-        wall: Callable[[], float] = time.monotonic,
-        cpu: Callable[[], float] = time.thread_time,
+        self, poll: Callable[..., Any], wall: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.thread_time
     ) -> None:
-        self._poll, self._later, self._wall, self._cpu = poll, later, wall, cpu
+        self._poll, self._wall, self._cpu = poll, wall, cpu
         self._slots = [_Slot(wall())]
         self._wall_at = wall()  # at the end of the last poll
         self._cpu_at, self._cpu_read_at = cpu(), self._wall_at
         self._longest = 0.0
-        self.behind: list[Callable[[], None]] | None = None  # what comes behind the events of a poll, while they are handed over
+        self._behind: deque[Call] = deque()  # what comes behind the events of a poll
+        self._long: deque[Call] = deque()  # what waits for a turn that has time
+        self._is_overdue = False  # the turn before had none
         self.buckets = [0] * (len(BOUNDS) + 1)  # turns by the wall clock; the last one is for those beyond any bound
         self.seconds = 0.0  # of all turns
 
     def poll(self, timeout: float = -1, *more: Any) -> Any:
-        """`timeout` in seconds, below 0 for none."""
+        """`timeout` in seconds, below 0 for none. It does not sleep while there is work."""
+        if self._behind or self._long:
+            timeout = 0.0
         began = self._wall()
         slot = self._slots[-1]
         if began - slot.began >= SLOT_SECONDS:
@@ -124,12 +133,31 @@ class Turns:
             if timeout >= 0 and ended - began - timeout > slot.late_max:
                 slot.late_max = ended - began - timeout
 
-    def soon(self, call: Callable[[], None]) -> None:
-        """Behind the events that are being handed over, all of one poll; or else in the next turn, which takes a timer."""
-        if self.behind is None:
-            self._later(call)
-        else:
-            self.behind.append(call)
+    def soon(self, call: Call) -> None:
+        """Behind the events that are being handed over, all of one poll, or else behind those of the next one."""
+        self._behind.append(call)
+
+    def when_free(self, call: Call) -> None:
+        """For some milliseconds of work: in a turn that has time for it, behind all that asked before. One of them comes in each turn."""
+        self._long.append(call)
+
+    def begin(self) -> None:
+        """Ahead of a poll's events."""
+        if self._is_overdue:
+            self._is_overdue = False
+            self._long.popleft()()
+
+    def end(self) -> None:
+        """Behind a poll's events. What is asked for from here on is done in the next turn, so nothing goes round here."""
+        is_first = True
+        for _ in range(len(self._long)):
+            if self.age() >= FREE_SECONDS:
+                self._is_overdue = is_first
+                break
+            is_first = False
+            self._long.popleft()()
+        for _ in range(len(self._behind)):
+            self._behind.popleft()()
 
     def age(self) -> float:
         """Seconds of the turn that is under way."""
@@ -181,19 +209,15 @@ class _Poller:
 
     def poll(self, timeout: float, events_max: int) -> tuple[()]:
         events = self._poll(timeout, events_max)
-        if not events:
-            return ()
         selectables, do = self._selectables, self._do
-        self._turns.behind = behind = list[Callable[[], None]]()
         try:
+            self._turns.begin()
             for fd, event in events:
                 selectable = selectables.get(fd)
                 if selectable is not None:  # else an event before this one closed it
                     do(selectable, fd, event)
         finally:
-            self._turns.behind = None
-            for call in behind:
-                call()
+            self._turns.end()
         return ()
 
 
@@ -202,6 +226,6 @@ def probe(reactor: Any) -> Turns | None:
     poller = getattr(reactor, "_poller", None)
     if not isinstance(poller, select.epoll):
         return None
-    turns = Turns(poller.poll, partial(reactor.callLater, 0))
+    turns = Turns(poller.poll)
     reactor._poller = _Poller(poller, reactor, turns)
     return turns

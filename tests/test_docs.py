@@ -123,7 +123,7 @@ def real_status(folder: Path) -> list[dict[str, Any]]:
     store = open_store(folder, Identity(FORMAT, "c", "1", "", True), config.limits, founders=Membership.of(("1",)))
     clock, failed = Clock(), list[BaseException]()
     peers: Any = Nobody()
-    turns = Turns(lambda *_: [], lambda call: None)
+    turns = Turns(lambda *_: [])
     replica = Replica(
         config, "1", store, World(peers, peers, clock, random.Random(1), failed.append, lambda text: None, turns.age, turns.told)
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ddbd.turns import SLOT_SECONDS, SLOTS, Histogram, Turns, bucket_end, bucket_of, probe
+from ddbd.turns import FREE_SECONDS, SLOT_SECONDS, SLOTS, Histogram, Turns, bucket_end, bucket_of, probe
 
 
 class Loop:
@@ -20,7 +20,7 @@ class Loop:
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0
         self.asleep = 0.0
-        self.turns = Turns(self._poll, lambda call: None, lambda: self.wall, lambda: self.cpu)
+        self.turns = Turns(self._poll, lambda: self.wall, lambda: self.cpu)
 
     def _poll(self, timeout: float, *more: Any) -> tuple[float, Any]:
         self.wall += self.asleep
@@ -115,11 +115,6 @@ class Played:
         self._poller = select.epoll()
         self._selectables: dict[int, object] = {}
         self.done: list[tuple[object, int, int]] = []
-        self.later: list[Callable[[], None]] = []
-
-    def callLater(self, seconds: float, call: Callable[[], None]) -> None:
-        assert seconds == 0
-        self.later.append(call)
 
     def _doReadOrWrite(self, selectable: object, fd: int, event: int) -> None:
         self.done.append((selectable, fd, event))
@@ -190,9 +185,8 @@ def test_what_is_to_be_done_soon_is_done_behind_all_events_of_the_poll() -> None
     with readable(reactor, 2):
         stands.poll(1.0, 2)
     assert [selectable == "called" for selectable, _, _ in reactor.done] == [False, False, True, True]
-    assert len(reactor.later) == 2, "what such a call asks for is done in the next turn: nothing goes round here"
-    turns.soon(reactor.called)
-    assert len(reactor.later) == 3, "no events are being handed over"
+    stands.poll(3_600.0, 2)
+    assert len(reactor.done) == 6, "what such a call asks for is done in the next turn, which comes without sleep"
     poller.close()
 
 
@@ -212,8 +206,88 @@ def test_what_is_to_be_done_soon_is_done_even_where_an_event_breaks_off() -> Non
     with readable(reactor, 1) as ready, pytest.raises(ZeroDivisionError):
         stands.poll(1.0, 1)
     assert [selectable for selectable, _, _ in reactor.done] == [*ready, "called"]
-    assert turns.behind is None
     poller.close()
+
+
+class Working(Loop):
+    """Pieces of work that take their time, and what each turn did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+        self.slept: list[float] = []
+
+    def _poll(self, timeout: float, *more: Any) -> tuple[float, Any]:
+        self.slept.append(timeout)
+        return super()._poll(timeout, *more)
+
+    def piece(self, name: str, seconds: float, again: bool = False) -> Callable[[], None]:
+        def work() -> None:
+            self.done.append(name)
+            self.wall += seconds
+            if again:
+                self.turns.when_free(work)
+
+        return work
+
+    def go(self, events_seconds: float = 0.0) -> str:
+        """One turn; what it did."""
+        self.done = []
+        self.turns.poll(60.0)
+        self.turns.begin()
+        self.done.append("|")
+        self.wall += events_seconds
+        self.turns.end()
+        return " ".join(self.done)
+
+
+def test_long_work_comes_behind_the_events_while_the_turn_has_time_and_no_turn_sleeps_before_it() -> None:
+    loop = Working()
+    for name in "abc":
+        loop.turns.when_free(loop.piece(name, FREE_SECONDS / 2))
+    assert loop.go() == "| a b"
+    assert loop.go(FREE_SECONDS / 2) == "| c"
+    assert loop.go() == "|"
+    assert loop.slept == [0.0, 0.0, 60.0]
+
+
+def test_long_work_that_a_turn_had_no_time_for_is_the_first_thing_in_the_next_one() -> None:
+    loop = Working()
+    for name in "abc":
+        loop.turns.when_free(loop.piece(name, FREE_SECONDS))
+    assert [loop.go(FREE_SECONDS) for _ in range(5)] == ["|", "a |", "b |", "c |", "|"], "one a turn, however many events come"
+
+
+def test_long_work_that_asks_again_waits_for_another_turn_behind_the_others() -> None:
+    loop = Working()
+    loop.turns.when_free(loop.piece("a", 0.0, again=True))
+    assert [loop.go(), loop.go()] == ["| a", "| a"]
+    for name in "bc":
+        loop.turns.when_free(loop.piece(name, 2 * FREE_SECONDS, again=True))
+    assert [loop.go() for _ in range(4)] == ["| a b", "| c", "| a b", "| c"], "none is left out"
+
+
+def test_what_comes_soon_comes_behind_the_long_work_of_the_turn() -> None:
+    loop = Working()
+    loop.turns.soon(loop.piece("soon", 0.0))
+    loop.turns.when_free(loop.piece("long", FREE_SECONDS))
+    assert loop.go() == "| long soon"
+
+
+def test_work_that_breaks_off_takes_none_of_the_others_along() -> None:
+    loop = Working()
+
+    def breaks() -> None:
+        raise ZeroDivisionError
+
+    for ask in (loop.turns.when_free, loop.turns.soon):
+        ask(breaks)
+        ask(loop.piece(ask.__name__, 0.0))
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            loop.go()
+    assert [loop.go(), loop.go()] == ["| soon", "|"]
+    assert loop.slept[-2:] == [0.0, 60.0]
 
 
 def test_another_reactor_tells_nothing() -> None:

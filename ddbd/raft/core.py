@@ -313,16 +313,25 @@ class Raft:
 
     def _take_committed(self) -> tuple[Entry, ...]:
         """Up to min(commit_index, saved_index), so that a power cut never leaves the tables ahead of the log."""
-        last = min(self.commit_index, self.log.saved_index)
         if not self._has_committed():
             return ()
-        high = min(last, self.handed_index + self.config.apply_entries_max) + 1
-        entries = self.log.entries(self.handed_index + 1, high, self.config.apply_bytes_max)
+        entries = self._next_committed()
         self.handed_index = entries[-1].index
         return tuple(entries)
 
+    def _next_committed(self) -> list[Entry]:
+        last = min(self.commit_index, self.log.saved_index, self.handed_index + self.config.apply_entries_max)
+        return self.log.entries(self.handed_index + 1, last + 1, self.config.apply_bytes_max)
+
+    def next_bytes(self) -> int:
+        """Of data, in what the next `ready` would hand out to be applied if nothing were held."""
+        return sum([len(entry.data) for entry in self._next_committed()]) if self._may_apply() else 0
+
     def _has_committed(self) -> bool:
-        if self.is_held or self.is_frozen or self.pending_snapshot is not None:
+        return not self.is_held and self._may_apply()
+
+    def _may_apply(self) -> bool:
+        if self.is_frozen or self.pending_snapshot is not None:
             return False
         return min(self.commit_index, self.log.saved_index) > self.handed_index
 

@@ -44,7 +44,7 @@ from ddbd.replica.proposals import FORWARD_BYTES_MAX, Proposals
 from ddbd.replica.reads import Reads
 from ddbd.replica.saves import Saves
 from ddbd.replica.seeding import Seeding
-from ddbd.replica.tuning import FEW_ENTRIES, LONG_TURN_SECONDS, READIES_MAX, TURN_SECONDS, raft_config
+from ddbd.replica.tuning import FEW_ENTRIES, LARGE_BYTES, LONG_TURN_SECONDS, LONG_TURN_SECONDS_MAX, READIES_MAX, TURN_SECONDS, raft_config
 from ddbd.storage import Store
 
 _ACKNOWLEDGEMENTS = (AppendResponse, HeartbeatResponse)
@@ -99,12 +99,13 @@ class Driver:
         self._stamp_base = (0, 0.0)
         self._stamp_term = 0
         self._soon = world.soon or partial(world.clock.callLater, 0)
+        self._when_free = world.when_free or partial(world.clock.callLater, 0)
         self._is_turn_due = False
         self._is_turning = False
         self._known_leader: tuple[NodeId | None, int] = (None, 0)
         self._is_stream_new = False
         self._ticks = 0
-        self._is_put_off = False
+        self._is_put_off = False  # applying has a turn with more time in it
         self.on_leader: Callable[[], None] = lambda: None  # called after each turn in which the leader changed
 
     # What comes in.
@@ -190,22 +191,30 @@ class Driver:
         if not self.is_stopped:
             self._turn()
 
-    def _turn(self) -> None:
+    def _free(self) -> None:
+        self._is_put_off = False
+        if not self.is_stopped:
+            self._turn(is_free=True)
+
+    def _turn(self, is_free: bool = False) -> None:
         self._is_turning = True
         try:
-            self._run()
+            self._run(is_free)
         except Exception as error:  # noqa: BLE001 - whatever it is, this replica no longer knows its own state
             self.fail(error)
         self._is_turning = False
 
-    def _run(self) -> None:
+    def _run(self, is_free: bool) -> None:
         now = self.world.clock.seconds()
         self.seeding.install()
         self._notice_leader(now)
         self._send_own(now)
-        self.core.is_held = self._holds()
         for _ in range(READIES_MAX):
-            self._handle(self.core.ready())
+            is_late = not is_free and self._is_late()
+            self.core.is_held = is_late or self.store.tables.holds_writes  # while a checkpoint is being ended
+            ready = self.core.ready()
+            is_free = is_free and not ready.committed
+            self._handle(ready)
             if self.is_stopped or not self.core.has_more():
                 break
             if self.world.clock.seconds() - now >= TURN_SECONDS:
@@ -218,13 +227,16 @@ class Driver:
         self.world.peers.flush()
         if self.core.leading is not None:
             self.transfer_to = self.core.leading.transfer_to
-        if self._is_put_off or self._is_leader_news():
+        if is_late and not self._is_put_off and self.core.commit_index > self.core.applied_index:
+            self._is_put_off = True
+            self._when_free(self._free)
+        if self._is_leader_news():
             self.wake()
 
-    def _holds(self) -> bool:
-        """Whether this turn applies nothing: a checkpoint is being ended, or clients' large requests took long in it (but never twice)."""
-        self._is_put_off = not self._is_put_off and self.world.turn_seconds() >= LONG_TURN_SECONDS
-        return self._is_put_off or self.store.tables.holds_writes
+    def _is_late(self) -> bool:
+        """Whether what is to be applied next is too much for what is left of the reactor's turn."""
+        age = self.world.turn_seconds()
+        return age >= LONG_TURN_SECONDS and (age >= LONG_TURN_SECONDS_MAX or self.core.next_bytes() >= LARGE_BYTES)
 
     def _is_leader_news(self) -> bool:
         return self._known_leader != (self.core.leader_id, self.core.term)

@@ -9,7 +9,9 @@ from ddbd.raft.types import NodeId
 # What one turn may do; then the reactor serves others before the next one.
 READIES_MAX = 16
 TURN_SECONDS = 0.005  # after which no other Ready is begun
-LONG_TURN_SECONDS = 0.006  # of the reactor, before this driver's part: then applying has the next one
+LARGE_BYTES = 48 * 1024  # of entries that take 5 to 12 ms to apply: they wait for another turn of the reactor
+LONG_TURN_SECONDS = 0.004  # where this one has lasted so long before them,
+LONG_TURN_SECONDS_MAX = 0.012  # and whatever is to be applied, where it has lasted so long
 FEW_ENTRIES = 4  # so many that are committed are answered in a turn of their own
 APPLY_ENTRIES_MAX = 300  # of one Ready
 APPLY_BYTES_MAX = 64 * 1024  # likewise, unless one entry alone is larger: hundreds of rows, some 5 ms

@@ -76,8 +76,8 @@ class Backend(Protocol):
     def insert_many(self, table: Table, rows: Sequence[StoredRow]) -> int:
         """Inserts those that are not there; says how many."""
 
-    def replace_many(self, table: Table, rows: Sequence[StoredRow]) -> None:
-        """Overwrites those that are there with an older version."""
+    def replace_many(self, table: Table, rows: Sequence[StoredRow]) -> int:
+        """Overwrites those that are there with an older version; says how many."""
 
     def delete(self, table: Table, row_id: str) -> None: ...
 

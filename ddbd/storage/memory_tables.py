@@ -115,16 +115,19 @@ class MemoryBackend:
         return None if row is None else row[1]
 
     def insert(self, table: Table, row: StoredRow) -> bool:
-        return self.rows[table.id].setdefault(row[0], row) is row
+        held = self.rows[table.id]
+        is_new = row[0] not in held
+        held.setdefault(row[0], row)
+        return is_new
 
     def insert_many(self, table: Table, rows: Sequence[StoredRow]) -> int:
         return sum(self.insert(table, row) for row in rows)
 
-    def replace_many(self, table: Table, rows: Sequence[StoredRow]) -> None:
+    def replace_many(self, table: Table, rows: Sequence[StoredRow]) -> int:
         held = self.rows[table.id]
-        for row in rows:
-            if row[0] in held and held[row[0]][1] < row[1]:
-                held[row[0]] = row
+        older = [row for row in rows if row[0] in held and held[row[0]][1] < row[1]]
+        held.update((row[0], row) for row in older)
+        return len(older)
 
     def delete(self, table: Table, row_id: str) -> None:
         self.rows[table.id].pop(row_id, None)

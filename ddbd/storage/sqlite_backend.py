@@ -227,8 +227,10 @@ class SqliteBackend:
         self._cursor.executemany(Statements.of(table).insert, rows)
         return self._total_changes() - before
 
-    def replace_many(self, table: Table, rows: Sequence[StoredRow]) -> None:
+    def replace_many(self, table: Table, rows: Sequence[StoredRow]) -> int:
+        before = self._total_changes()
         self._cursor.executemany(Statements.of(table).replace, rows)
+        return self._total_changes() - before
 
     def delete(self, table: Table, row_id: str) -> None:
         self._execute(Statements.of(table).delete, (row_id,))

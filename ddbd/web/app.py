@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, cast
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ddbd.answers import Status
@@ -23,6 +22,7 @@ from ddbd.web import reads, shape
 from ddbd.web.backend import Backend
 from ddbd.web.backup import backup
 from ddbd.web.canonical import decode_object, quoted
+from ddbd.web.clock import Clock
 from ddbd.web.door import load_type
 from ddbd.web.drive import drive
 from ddbd.web.faults import Faults
@@ -117,7 +117,7 @@ class Api:
     def __init__(
         self,
         backend: Backend,
-        clock: IReactorTime,
+        clock: Clock,
         ids: RowIds,
         entropy: Callable[[int], bytes],
         now: Callable[[], float],
@@ -126,7 +126,7 @@ class Api:
         self.backend = backend
         self.watch = watch
         self.faults = Faults(backend, entropy)
-        self._clock = clock
+        self.clock = clock
         self._ids = ids
         self._now = now
         self.reconfigure(backend.config.limits)
@@ -213,24 +213,24 @@ class Api:
 
     @answering
     async def _select(self, request: Any) -> Reply:
-        return await reads.read(self.backend, self._clock, reads.select_read(request, self._limits))
+        return await reads.read(self.backend, self.clock, reads.select_read(request, self._limits))
 
     @app.route("/search", methods=["GET"])
     @answering
     async def search(self, request: Any) -> Reply:
-        return await reads.read(self.backend, self._clock, reads.search_read(request, self._limits))
+        return await reads.read(self.backend, self.clock, reads.search_read(request, self._limits))
 
     # All of it.
 
     @app.route("/backup", methods=["GET"])
     @answering
     async def backup(self, request: Any) -> Reply:
-        return await backup(self.backend, self._clock, self._now(), request)
+        return await backup(self.backend, self.clock, self._now(), request)
 
     @app.route("/restore", methods=["POST"])
     @answering
     async def restore(self, request: Any) -> Reply:
-        return json_reply(await restore(self.backend, self._clock, request))
+        return json_reply(await restore(self.backend, self.clock, request))
 
     # The nodes.
 
@@ -312,37 +312,37 @@ class Api:
 
     async def _propose_at_master(self, write: Write, command: AnyCommand) -> Reply:
         """Held while there is no leader, like any write; at another node the client is sent to the leader."""
-        deadline = self._clock.seconds() + write.timeout_seconds
+        deadline = self.clock.seconds() + write.timeout_seconds
         if not write.forward:
             await self._must_lead(deadline)
-        seconds = max(0.0, deadline - self._clock.seconds())
+        seconds = max(0.0, deadline - self.clock.seconds())
         return _told(await self.backend.propose(command, seconds, write.key, write.fingerprint))
 
     async def _must_lead(self, deadline: float) -> None:
         """Raises NotLeader."""
-        leader_id = await self.backend.wait_leader(max(0.0, deadline - self._clock.seconds()))
+        leader_id = await self.backend.wait_leader(max(0.0, deadline - self.clock.seconds()))
         if leader_id != self.backend.node_id:
             raise NotLeader(leader_id)
 
     async def _hand_over(self, request: Any, body: Body) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], AT_MASTER, self._limits)
-        deadline, forward = self._clock.seconds() + parameters.timeout_seconds, parameters.get("forward")
+        deadline, forward = self.clock.seconds() + parameters.timeout_seconds, parameters.get("forward")
         values = body.read(decode_object(request.content.read(), self._limits.json_depth_max), self._limits)
         target, ids = values.get("to"), self.backend.config.node_ids
         if target is not None and target not in ids:
             raise Refused("invalid_value", f"to is {quoted(target)}, and no node is called so; give one of {', '.join(ids)}")
         if forward:
-            await self.backend.wait_leader(max(0.0, deadline - self._clock.seconds()))
+            await self.backend.wait_leader(max(0.0, deadline - self.clock.seconds()))
         else:
             await self._must_lead(deadline)
-        return json_reply(await self.backend.hand_over(target, max(0.0, deadline - self._clock.seconds())))
+        return json_reply(await self.backend.hand_over(target, max(0.0, deadline - self.clock.seconds())))
 
     @answering
     async def _load(self, request: Any) -> Reply:
         parameters = Parameters(request.uri.partition(b"?")[2], LOAD, self._limits)
         key = key_of(request, self._limits)
         content_type = load_type(_content_types(request)) or b""
-        return json_reply(await load(self.backend, self._clock, self._ids, request, parameters, content_type, key))
+        return json_reply(await load(self.backend, self.clock, self._ids, request, parameters, content_type, key))
 
     # Fields of each reply, and errors.
 

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
-
 from ddbd.backupfile import FORMAT, Header, Writer, lines_of
 from ddbd.errors import Refused
 from ddbd.storage import Copy, Query, TableInfo
 from ddbd.web.backend import Backend
+from ddbd.web.clock import Clock
 from ddbd.web.door import check_origin
 from ddbd.web.pace import Pace, unsent_bytes
 from ddbd.web.parameters import BACKUP, Parameters
@@ -31,7 +30,7 @@ Fields = list[tuple[bytes, bytes]]
 class BackupStream:
     """`reply.Stream`."""
 
-    def __init__(self, copy: Copy, databases: Databases, header: Header, clock: IReactorTime, idle_seconds: float) -> None:
+    def __init__(self, copy: Copy, databases: Databases, header: Header, clock: Clock, idle_seconds: float) -> None:
         self._copy = copy
         self._databases = databases
         self._header = header
@@ -75,7 +74,7 @@ class HeadAlone:
         """There is no copy."""
 
 
-async def backup(backend: Backend, clock: IReactorTime, wall_seconds: float, request: Any) -> Reply:
+async def backup(backend: Backend, clock: Clock, wall_seconds: float, request: Any) -> Reply:
     """Raises Refused, and whatever the wait or the copy do."""
     check_origin(request.requestHeaders)
     limits = backend.config.limits

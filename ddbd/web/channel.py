@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from ddbd.errors import DdbError, Refused
 from ddbd.web.body import BodyStream
+from ddbd.web.deadline import Deadline
 from ddbd.web.door import LOAD, Admission, Head
 from ddbd.web.framing import Framing, Incoming
 from ddbd.web.problems import CONTENT_TYPE, problem_of
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 60.0  # between two requests of one connection
 SERVE_SECONDS = 0.005  # of one turn, for what one client sent ahead
+LARGE_BYTES = 16 * 1024  # of a body that takes a millisecond to read, and more: for a turn that has time
 LINGER_SECONDS = 2.0  # how long a refused client's bytes are read and dropped
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -65,14 +67,11 @@ class Channel(Protocol):
     def __init__(self) -> None:
         self.phase = HEAD
         self._heard = False  # whether anything of the next head has come
-        self._timer: IDelayedCall | None = None
-        self._timer_at = 0.0  # when it fires
-        self._deadline: float | None = None  # absolute; a timer that fires before it just waits on
         self._current: Request | None = None  # being answered
         self._load: Incoming | None = None  # its body, where that still arrives
         self._continued: Incoming | None = None  # whom the 100 was sent to
         self._is_serving = False
-        self._rest: IDelayedCall | None = None  # of what was sent ahead, in the next turn
+        self._is_resting = False  # what was sent, or what was sent ahead, has a turn with more time in it
         self._is_full = False  # the transport's buffer: the client does not read
         self._is_reading = True
         self._is_load_held = False
@@ -82,6 +81,7 @@ class Channel(Protocol):
 
     def connectionMade(self) -> None:
         self._framing = Framing(self.site.limits, self._admit)
+        self._deadline = Deadline(self.site.clock, self._expired)
         # Not by its attributes: what wraps a transport (TLS) shows those of the one inside, and the bytes would go round it.
         self._is_plain = isinstance(self.transport, Connection) and not self.transport.TLS
         self.transport.registerProducer(self, True)
@@ -91,8 +91,8 @@ class Channel(Protocol):
         self._enter(HEAD, self.site.limits.head_seconds)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.phase is IDLE and not self._is_full and (known := self._framing.take_known(data)) is not None:
-            self._deadline = None
+        if self.phase is IDLE and not self._is_full and len(data) < LARGE_BYTES and (known := self._framing.take_known(data)) is not None:
+            self._deadline.at = None
             self._start(known)
             return
         if self.phase is CLOSING:
@@ -102,13 +102,8 @@ class Channel(Protocol):
         self._serve()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._enter(CLOSING, None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
+        self.phase = CLOSING
+        self._deadline.end()
         self.site.disconnected(self)
         current, self._current = self._current, None
         if current is not None:
@@ -136,32 +131,9 @@ class Channel(Protocol):
 
     # Deadlines.
 
-    def _enter(self, phase: Phase, seconds: float | None) -> None:
+    def _enter(self, phase: Phase, seconds: float) -> None:
         self.phase = phase
-        self._expire_in(seconds)
-
-    def _expire_in(self, seconds: float | None) -> None:
-        """One timer serves all deadlines: it is moved forward only, and looks again when it fires early."""
-        if seconds is None:
-            self._deadline = None
-            return
-        clock = self.site.clock
-        self._deadline = deadline = clock.seconds() + seconds
-        if self._timer is None:
-            self._timer, self._timer_at = clock.callLater(seconds, self._fired), deadline
-        elif self._timer_at > deadline:
-            self._timer.reset(seconds)
-            self._timer_at = deadline
-
-    def _fired(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        left = self._deadline - self.site.clock.seconds()
-        if left > 0:
-            self._timer, self._timer_at = self.site.clock.callLater(left, self._fired), self._deadline
-        else:
-            self._expired()
+        self._deadline.set(seconds)
 
     def _expired(self) -> None:
         limits = self.site.limits
@@ -176,9 +148,12 @@ class Channel(Protocol):
 
     # Calls, one at a time.
 
-    def _serve(self) -> None:
-        """Starts what can be started. Answers that come at once are no recursion: a thousand requests may have been sent ahead."""
-        if self._is_serving or self._rest is not None:
+    def _serve(self, is_free: bool = False) -> None:
+        """Starts what can be started. Answers that come at once are no recursion: a thousand requests may have been sent ahead.
+
+        `is_free`: the turn has time for one that is large.
+        """
+        if self._is_serving or self._is_resting:
             return
         self._is_serving = True
         arrived, clock, began = self._framing.arrived, self.site.clock, None
@@ -188,12 +163,18 @@ class Channel(Protocol):
             if began is None:
                 began = clock.seconds()
             elif clock.seconds() - began > SERVE_SECONDS:
-                self._rest = clock.callLater(0, self._serve_rest)
+                self._rest()
                 break
             incoming = arrived[0]
             if incoming.refusal is not None:
                 self.refuse(incoming.refusal)
-            elif incoming.is_whole or self._is_load(incoming):
+            elif self._is_load(incoming):
+                self._start(arrived.popleft())
+            elif incoming.is_whole:
+                if incoming.received_bytes >= LARGE_BYTES and not is_free:
+                    self._rest()
+                    break
+                is_free = False
                 self._start(arrived.popleft())
             else:
                 self._ask_for(incoming)
@@ -201,9 +182,14 @@ class Channel(Protocol):
         self._is_serving = False
         self._settle()
 
+    def _rest(self) -> None:
+        self._is_resting = True
+        self.site.when_free(self._serve_rest)
+
     def _serve_rest(self) -> None:
-        self._rest = None
-        self._serve()
+        self._is_resting = False
+        if self.phase is not CLOSING:
+            self._serve(is_free=True)
 
     def _is_load(self, incoming: Incoming) -> bool:
         return incoming.admission is not None and incoming.admission.kind is LOAD
@@ -223,7 +209,7 @@ class Channel(Protocol):
             request.load = BodyStream(self._hold_load, self._release_load)
             self._load = incoming
             self.phase = BODY
-            self._expire_in(self.site.limits.body_seconds)
+            self._deadline.set(self.site.limits.body_seconds)
             self._feed_load(incoming)
         self.site.process(request)
 
@@ -235,9 +221,9 @@ class Channel(Protocol):
         if framing.error is not None and not framing.arrived and (self._current is None or self._load is not None):
             self.refuse(framing.error)
             return
-        if self._current is not None or self._rest is not None:
+        if self._current is not None or self._is_resting:
             if self._load is None:
-                self.phase, self._deadline = ANSWER, None
+                self.phase, self._deadline.at = ANSWER, None
         elif framing.body is not None:
             if self.phase is not BODY:
                 self._enter(BODY, self.site.limits.body_seconds)
@@ -252,7 +238,7 @@ class Channel(Protocol):
         if self._load is not None:
             wanted = not (self._is_full or self._is_load_held)
         else:
-            wanted = not (self._is_full or (self._framing.arrived and (self._current is not None or self._rest is not None)))
+            wanted = not (self._is_full or (self._framing.arrived and (self._current is not None or self._is_resting)))
         if wanted != self._is_reading:
             self._is_reading = wanted
             if wanted:
@@ -280,13 +266,13 @@ class Channel(Protocol):
         """The reader of a load is busy: neither its time nor its memory is the client's to spend."""
         if self._load is not None:
             self._is_load_held = True
-            self._expire_in(None)
+            self._deadline.set(None)
             self._read_on()
 
     def _release_load(self) -> None:
         if self._load is not None:
             self._is_load_held = False
-            self._expire_in(self.site.limits.body_seconds)
+            self._deadline.set(self.site.limits.body_seconds)
             self._read_on()
 
     # The transport, as its producer, and the answer's own one.
@@ -368,7 +354,7 @@ class Channel(Protocol):
             return
         current = self._current
         if current is not None and current.load is not None:
-            self._expire_in(None)
+            self._deadline.set(None)
             self._is_load_held = True
             self._read_on()
             current.load.fail(error)

@@ -16,14 +16,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from ddbd.answers import Loaded
 from ddbd.commands import Answer, Insert
 from ddbd.errors import DdbError, Fatal, Refused, row_exists_detail
 from ddbd.storage import TableInfo
 from ddbd.web.backend import Backend
+from ddbd.web.clock import Clock
 from ddbd.web.fingerprint import fingerprint_of
 from ddbd.web.ids import RowIds
 from ddbd.web.lines import Record, first_misfit, records_of
@@ -57,7 +56,7 @@ class Loader:
     """`key` is empty without an Idempotency-Key."""
 
     def __init__(
-        self, backend: Backend, clock: IReactorTime, info: TableInfo, insert: Insert, timeout_seconds: float, key: str, scope: bytes
+        self, backend: Backend, clock: Clock, info: TableInfo, insert: Insert, timeout_seconds: float, key: str, scope: bytes
     ) -> None:
         self._backend = backend
         self._clock = clock
@@ -87,13 +86,10 @@ class Loader:
         if self._clock.seconds() >= self._until:
             await self.rest()
 
-    def begin(self) -> None:
-        self._until = self._clock.seconds() + PARSE_SECONDS
-
     async def rest(self) -> None:
-        """Lets the reactor go round once."""
-        await deferLater(self._clock, 0)
-        self.begin()
+        """Before the next stretch of rows."""
+        await self._clock.rest()
+        self._until = self._clock.seconds() + PARSE_SECONDS
 
     async def flush(self) -> None:
         """Commits what was gathered."""
@@ -133,9 +129,7 @@ class Loader:
         return more if number is None else {**more, "row": number}
 
 
-async def load(
-    backend: Backend, clock: IReactorTime, ids: RowIds, request: Any, parameters: Parameters, content_type: bytes, key: str
-) -> Loaded:
+async def load(backend: Backend, clock: Clock, ids: RowIds, request: Any, parameters: Parameters, content_type: bytes, key: str) -> Loaded:
     """What the reply says. Raises LoadStopped, and before the first row whatever a read does."""
     timeout_seconds = parameters.timeout_seconds
     insert = Insert(parameters.get("db"), parameters.get("table"), (), parameters.get("upsert"), single=False)
@@ -149,7 +143,7 @@ async def load(
     body = getattr(request, "load", None) or WholeBody(request.content)
     try:
         while chunk := await body.read():
-            loader.begin()
+            await loader.rest()
             for record in records.feed(chunk):
                 await loader.add(record)
         for record in records.end():

@@ -17,12 +17,12 @@ from fcntl import ioctl
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
 from ddbd.errors import ScanTimedOut
+from ddbd.web.clock import Clock
 
 TAKEN_BYTES_MIN = 16 * 1024  # in one period, or all that there is: a byte now and then must not hold an answer open for ever
 
@@ -41,7 +41,7 @@ def unsent_bytes(transport: Any) -> int:
 class Pace:
     """Registered as the request's producer. `unsent` is how many bytes have not left yet."""
 
-    def __init__(self, clock: IReactorTime, idle_seconds: float, unsent: Callable[[], int]) -> None:
+    def __init__(self, clock: Clock, idle_seconds: float, unsent: Callable[[], int]) -> None:
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._unsent = unsent
@@ -51,7 +51,7 @@ class Pace:
 
     async def turn(self) -> None:
         """Before the next piece. Raises ScanTimedOut where the client took next to nothing for too long."""
-        await deferLater(self._clock, 0, lambda: None)
+        await self._clock.rest()
         while self._is_paused:
             self._resumed = Deferred()
             self._look_later(sys.maxsize)

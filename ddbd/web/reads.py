@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
-from twisted.internet.interfaces import IReactorTime
 
 from ddbd.commands import Column
 from ddbd.config import Limits
@@ -24,6 +23,7 @@ from ddbd.errors import Refused
 from ddbd.storage import Query
 from ddbd.web.backend import Backend
 from ddbd.web.canonical import quoted
+from ddbd.web.clock import Clock
 from ddbd.web.formats import Format, choose
 from ddbd.web.kinds import Table
 from ddbd.web.parameters import SEARCH, SELECT, Parameters
@@ -64,7 +64,7 @@ def search_read(request: Any, limits: Limits) -> Read:
     return _read(request, parameters, query)
 
 
-async def read(backend: Backend, clock: IReactorTime, read: Read) -> Reply:
+async def read(backend: Backend, clock: Clock, read: Read) -> Reply:
     """Raises whatever the wait or the tables do."""
     deadline = clock.seconds() + read.timeout_seconds
     if not read.local:
@@ -167,7 +167,7 @@ class Points:
         return None if parameters.get("min_index") is not None else Point(query, local, versions, timeout_seconds)
 
 
-async def _many_rows(backend: Backend, clock: IReactorTime, read: Read, headers: list[tuple[bytes, bytes]]) -> Reply:
+async def _many_rows(backend: Backend, clock: Clock, read: Read, headers: list[tuple[bytes, bytes]]) -> Reply:
     seconds_max = backend.config.limits.scan_seconds
     stream = RowStream(backend.tables, read.query, read.format, read.versions, clock, seconds_max)
     await stream.prepare()

@@ -19,8 +19,6 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from ddbd.answers import Restored, RestoredDatabase
 from ddbd.backupfile import Content, DatabaseBegins, DatabaseEnds, Header, Item, Reader, Row, TableBegins
@@ -31,6 +29,7 @@ from ddbd.storage import Query
 from ddbd.web import shape
 from ddbd.web.backend import Backend
 from ddbd.web.canonical import decode
+from ddbd.web.clock import Clock
 from ddbd.web.kinds import check_name, check_row_id, check_row_size
 from ddbd.web.load import PARSE_SECONDS, SLICE_BYTES, SLICE_ROWS, LoadStopped, WholeBody
 from ddbd.web.parameters import RESTORE, Parameters
@@ -65,7 +64,7 @@ def wishes_of(query: bytes, limits: Limits) -> Wishes:
     return Wishes(parameters.get("db"), parameters.get("as"), parameters.get("replace"), parameters.timeout_seconds)
 
 
-async def restore(backend: Backend, clock: IReactorTime, request: Any) -> Restored:
+async def restore(backend: Backend, clock: Clock, request: Any) -> Restored:
     """What the reply says. Raises LoadStopped, and before the first line whatever a read does."""
     limits = backend.config.limits
     wishes = wishes_of(request.uri.partition(b"?")[2], limits)
@@ -85,7 +84,7 @@ async def restore(backend: Backend, clock: IReactorTime, request: Any) -> Restor
 
 
 class Restorer:
-    def __init__(self, backend: Backend, clock: IReactorTime, wishes: Wishes) -> None:
+    def __init__(self, backend: Backend, clock: Clock, wishes: Wishes) -> None:
         self._backend = backend
         self._clock = clock
         self._wishes = wishes
@@ -113,12 +112,16 @@ class Restorer:
 
     async def feed(self, chunk: bytes) -> None:
         """Raises Refused, and what a proposal does."""
-        self._until = self._clock.seconds() + PARSE_SECONDS
+        await self._rest()
         for item in self._reader.feed(chunk):
             await self._take(item)
             if self._clock.seconds() >= self._until:
-                await deferLater(self._clock, 0)
-                self._until = self._clock.seconds() + PARSE_SECONDS
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Before the next stretch of lines."""
+        await self._clock.rest()
+        self._until = self._clock.seconds() + PARSE_SECONDS
 
     async def _take(self, item: Item) -> None:
         if isinstance(item, Row):
@@ -242,7 +245,7 @@ class Restorer:
                 if rows:
                     content.rows(rows)
                     count, after = count + len(rows), str(rows[-1][0])
-                await deferLater(self._clock, 0)
+                await self._clock.rest()
                 if self._clock.seconds() >= until:
                     return after, True
         return after, count == query.limit

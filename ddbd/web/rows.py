@@ -13,23 +13,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from ddbd.commands import Value
 from ddbd.errors import ScanTimedOut
 from ddbd.storage import Query, Scan, Tables
+from ddbd.web.clock import Clock
 from ddbd.web.formats import Format
 
 TURN_SECONDS = 0.001
 
 Rows = list[tuple[Value, ...]]
-
-
-async def _turn(clock: IReactorTime) -> None:
-    """Lets everyone else have the reactor once."""
-    await deferLater(clock, 0, lambda: None)
 
 
 @implementer(IPushProducer)
@@ -39,7 +34,7 @@ class RowStream:
     last_row_id: str | None = None  # of this page, when there are more rows behind it
     whole: bytes | None = None  # the body, when it is small enough to be there already
 
-    def __init__(self, tables: Tables, query: Query, format_: Format, versions: bool, clock: IReactorTime, seconds_max: float) -> None:
+    def __init__(self, tables: Tables, query: Query, format_: Format, versions: bool, clock: Clock, seconds_max: float) -> None:
         self._tables = tables
         self._query = query
         self._format = format_
@@ -76,7 +71,7 @@ class RowStream:
         keys = None if ended or limit is None or len(self._ahead) > limit else self._open_keys(limit)
         while not ended and (is_slow or not self._ahead):
             is_slow = False
-            await _turn(self._clock)
+            await self._clock.rest()
             ended = self._read_ahead()
         if limit is not None and len(self._ahead) > limit:
             self.last_row_id = self._ahead[limit - 1][0]
@@ -108,7 +103,7 @@ class RowStream:
                 return last if count == limit else str(rows[limit - count - 1][0])
             count += len(rows)
             last = str(rows[-1][0]) if rows else last
-            await _turn(self._clock)
+            await self._clock.rest()
         return None
 
     def _take_whole(self) -> None:
@@ -139,7 +134,7 @@ class RowStream:
         request.unregisterProducer()
 
     async def _may_write(self) -> None:
-        await _turn(self._clock)
+        await self._clock.rest()
         while self._paused:
             if self._timer is None:  # it fired in the slice that filled the client's buffer, when nobody waited yet
                 raise self._timed_out()

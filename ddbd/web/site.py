@@ -26,6 +26,7 @@ from ddbd.errors import Busy
 from ddbd.web.app import Api
 from ddbd.web.backend import Backend
 from ddbd.web.channel import Channel
+from ddbd.web.clock import Clock, WhenFree
 from ddbd.web.door import MOUNTED, Admission, Door, Head
 from ddbd.web.ids import RowIds
 from ddbd.web.pages import SeeConsole, wants_page
@@ -69,6 +70,7 @@ class Site(server.Site):
         super().__init__(root, reactor=clock, timeout=None, parsePOSTFormSubmission=False)
         self.clock = clock
         self.seconds = clock.seconds
+        self.when_free = api.clock.when_free
         self.meter = api.watch.meter
         self.limits = api.backend.config.limits
         self.stopping = False  # set: every answer closes its connection
@@ -164,9 +166,10 @@ def make_resource(
     now: Callable[[], float] = time.time,
     entropy: Callable[[int], bytes] = os.urandom,
     watch: Watch | None = None,
+    when_free: WhenFree | None = None,
 ) -> tuple[Root, Api]:
-    """The resource for any channel."""
-    api = Api(backend, clock, RowIds(now, entropy), entropy, now, watch or unwatched())
+    """The resource for any channel. `when_free` as in `clock.Clock`."""
+    api = Api(backend, Clock(clock, when_free), RowIds(now, entropy), entropy, now, watch or unwatched())
     return Root(api.app.resource(), mounted or {}), api
 
 
@@ -180,8 +183,9 @@ def make_site(
     entropy: Callable[[int], bytes] = os.urandom,
     factory: type[Site] = Site,
     watch: Watch | None = None,
+    when_free: WhenFree | None = None,
 ) -> Site:
     """Ready to listen with. `now` is the wall clock: it dates answers and row ids; `entropy(n)` gives n random bytes."""
-    root, api = make_resource(backend, clock, mounted, now, entropy, watch)
+    root, api = make_resource(backend, clock, mounted, now, entropy, watch, when_free)
     door = Door(config, config.node(backend.node_id), (mounted or {}).keys())
     return factory(root, api, door, clock, peers, now)

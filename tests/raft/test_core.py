@@ -84,7 +84,8 @@ def test_what_is_handed_out_at_once_is_bounded() -> None:
     save = core.ready()
     cluster.nodes["1"].disk.save(save.hard_state, save.entries)
     core.saved()
-    assert [[entry.index for entry in core.ready().committed] for _ in range(4)] == [[2], [3, 4], [5, 6], []]
+    found = [(core.next_bytes(), [entry.index for entry in core.ready().committed]) for _ in range(4)]
+    assert found == [(2, [2]), (3, [3, 4]), (2, [5, 6]), (0, [])]
 
 
 def settle(cluster: Cluster) -> None:

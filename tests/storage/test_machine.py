@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from storage_kit import FOUNDERS, HOUR_MS, SMALL, Client
 
 from ddbd.commands import Delete, Insert, Update
 from ddbd.raft.types import EntryKind, Membership
+from ddbd.storage import Query
 from ddbd.storage.memory_tables import MemoryTables
 from ddbd.storage.tables import SqliteTables
 
@@ -56,4 +58,18 @@ def test_keys_are_forgotten_oldest_first_two_an_entry_also_by_a_node_that_was_re
     for left in (["k2", "k3", "k4"], ["k3", "k4"], ["k3", "k4"]):
         client.apply(b"", EntryKind.EMPTY)
         assert kept() == left
+    disk.close()
+
+
+@pytest.mark.parametrize("there", ["", "a", "b", "c", "ab", "ac", "bc", "abc"])
+def test_an_upsert_counts_the_new_rows_whichever_were_there(tmp_path: Path, there: str) -> None:
+    disk = sqlite(tmp_path)
+    client = Client(disk, MemoryTables(SMALL, lambda: 0.0, founders=FOUNDERS)).start()
+    for row_id in there:
+        client.insert(row_id, {"name": "old", "grade": 1})
+    client.do(Insert(None, "t", tuple((row_id, {"name": "new"}) for row_id in "cab"), upsert=True, single=False))
+    found = [row for rows in disk.scan(Query(None, "t")) for row in rows]
+    assert [row[:3] for row in found] == [(row_id, "new", None) for row_id in "abc"]
+    assert {row[-1] for row in found} == {client.index}
+    assert disk.table(None, "t").row_count == 3
     disk.close()

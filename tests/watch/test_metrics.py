@@ -32,7 +32,7 @@ PROCESS |= {"process_open_fds", "process_max_fds"}
 def turns() -> Turns:
     """With one turn of 2 ms."""
     now = [0.0]
-    found = Turns(lambda *_: [], lambda call: None, lambda: now[0], lambda: 0.0)
+    found = Turns(lambda *_: [], lambda: now[0], lambda: 0.0)
     now[0] += 0.002
     found.poll(0)
     return found

@@ -45,7 +45,8 @@ def turns(node: Busy, connection: Connection, wanted: int) -> int:
 
 
 def test_what_was_sent_ahead_is_answered_over_several_turns_and_in_order(node: Busy) -> None:
-    connection = raw(node, METRICS * 50)
+    connection = node.connect()
+    connection.send(METRICS * 50)
     assert len(connection.responses()) <= 4
     assert turns(node, connection, 50) > 10
     assert [reply.body for reply in connection.responses()] == [b"%d\n" % number for number in range(1, 51)]

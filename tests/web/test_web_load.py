@@ -41,7 +41,7 @@ def load(node: Node, body: bytes, kind: str = NDJSON, query: str = "", **headers
 
 def opened(node: Node, kind: str = NDJSON, query: str = "") -> Connection:
     head = request("POST", f"/insert?table=students{query}", b"", {"Transfer-Encoding": "chunked", "Content-Type": kind})
-    connection = node.connect()
+    connection = node.sending()
     connection.send(head)
     return connection
 
@@ -175,7 +175,7 @@ def test_a_load_expects_100_continue(node: Node) -> None:
     head = request(
         "POST", "/insert?table=students", b"", {"Transfer-Encoding": "chunked", "Content-Type": NDJSON, "Expect": "100-continue"}
     )
-    connection = node.connect()
+    connection = node.sending()
     connection.send(head)
     assert connection.out == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.send(chunked(many(1)))
@@ -197,7 +197,7 @@ def test_a_load_with_upsert_replaces(node: Node) -> None:
 
 def test_a_load_sent_again_goes_on_where_it_stopped(node: Node) -> None:
     body = many(2_500)
-    connection = node.connect()
+    connection = node.sending()
     head = request(
         "POST", "/insert?table=students", b"", {"Content-Length": str(len(body)), "Content-Type": NDJSON, "Idempotency-Key": "load-1"}
     )

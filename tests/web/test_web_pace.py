@@ -17,6 +17,7 @@ from web_twin import config_of
 
 from ddbd.config import Limits
 from ddbd.errors import ScanTimedOut
+from ddbd.web.clock import Clock as RoomClock
 from ddbd.web.pace import TAKEN_BYTES_MIN, Pace, unsent_bytes
 
 ONLY_OUR_CHANNEL = True
@@ -30,7 +31,7 @@ class Writer:
     def __init__(self) -> None:
         self.clock = Clock()
         self.unsent = 1_000_000
-        self.pace = Pace(self.clock, IDLE_SECONDS, lambda: self.unsent)
+        self.pace = Pace(RoomClock(self.clock), IDLE_SECONDS, lambda: self.unsent)
         self.pace.pauseProducing()
         self.ended: list[Any] = []
         Deferred.fromCoroutine(self.pace.turn()).addBoth(self.ended.append)

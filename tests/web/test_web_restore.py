@@ -238,7 +238,7 @@ def test_what_somebody_else_wrote_into_a_staged_database_is_found() -> None:
     source = many(5_000)
     body, node = _whole(source), fresh()
     half = len(body) // 2
-    connection = node.connect()
+    connection = node.sending()
     connection.send(request("POST", "/restore", b"", {"Content-Length": str(len(body))}) + body[:half])
     assert node.twin.commands, "a restore writes while its body still comes"
     node.clock.advance(1)

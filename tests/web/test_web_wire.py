@@ -56,6 +56,8 @@ def test_the_resource_needs_no_channel_of_ours() -> None:
         "http://localhost:8080/insert?table=students", data=b'{"id":1}\n{"id":2}\n', headers={"Content-Type": "application/x-ndjson"}
     )
     client.flush()
+    node.clock.advance(0)
+    client.flush()
     assert result(result(lines).json())["rows"] == 2
 
 

@@ -125,6 +125,18 @@ class Reactor(Clock):
             call.func(*call.args, **call.kw)
 
 
+class Sending(Connection):
+    """Behind each piece that it sends the reactor goes round once."""
+
+    def __init__(self, site: Site, clock: Reactor) -> None:
+        super().__init__(site)
+        self._clock = clock
+
+    def send(self, data: bytes) -> None:
+        super().send(data)
+        self._clock.turn()
+
+
 class Node:
     """One node in memory: its twin, its site, its clock. `factory` decides about the channel."""
 
@@ -147,6 +159,9 @@ class Node:
 
     def connect(self) -> Connection:
         return Connection(self.site)
+
+    def sending(self) -> Connection:
+        return Sending(self.site, self.clock)
 
     def start(self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Connection:
         connection = self.connect()
@@ -189,7 +204,7 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 def raw(node: Node, *pieces: bytes) -> Connection:
-    connection = node.connect()
+    connection = node.sending()
     for piece in pieces:
         connection.send(piece)
     return connection
