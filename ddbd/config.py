@@ -86,6 +86,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     append_bytes_max: int = 1024 * 1024  # of entries in one AppendEntries, unless one entry alone is larger
     append_messages_max: int = 256  # AppendEntries in flight to one follower
 
+    tables_cache_bytes: int = 32 * 1024 * 1024  # of SQLite's pages, for writes and point reads; others are read from the file
+
     # The log. Entries beyond the cache are read from the file; those beyond the tail go with their segment.
     cache_entries_max: int = 20_000
     cache_bytes_max: int = 64 * 1024 * 1024

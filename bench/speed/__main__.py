@@ -3,6 +3,7 @@
     python -m bench.speed                       everything; writes docs/performance.md and its plots
     python -m bench.speed --quick --no-write    small tables, short turns
     python -m bench.speed --only writes,reads   groups: writes reads mixed bulk growth failover channel
+    python -m bench.speed --only growth --alone --rows 10000000
 
 Run it from the checkout, on a machine that does nothing else, as root (Debian's packages of the peers are installed where they are
 missing, and Galera's nodes run as the user `mysql`). Everything listens on loopback and is ended on every road out.
@@ -31,7 +32,7 @@ from .works import Systems, small_works
 from .wrk import LoadFailed
 
 GROUPS = ("writes", "reads", "mixed", "bulk", "growth", "failover", "channel")
-QUICK_SIZES = large.SIZES[:2]
+ROWS, QUICK_ROWS = 1_000_000, 100_000
 
 
 class Run:
@@ -95,7 +96,7 @@ def beside_others(run: Run, systems: Systems, groups: list[str], sizes: tuple[in
 
 def main() -> int:
     options = parsed()
-    groups, sizes = options.only, QUICK_SIZES if options.quick else large.SIZES
+    groups, sizes = options.only, tuple(size for size in large.SIZES if size <= options.rows)
     machine.install()
     run, began, told = Run(options), time.monotonic(), list[str]()
     with ExitStack() as stack:
@@ -106,8 +107,9 @@ def main() -> int:
         print(about, flush=True)
         try:
             if set(groups) - {"failover", "channel"}:
-                galera = None if options.no_galera else Galera(folder)
-                told = beside_others(run, Systems(folder, Daemon(folder), Etcd(folder), galera), groups, sizes)
+                etcd = None if options.alone else Etcd(folder)
+                galera = None if options.alone or options.no_galera else Galera(folder)
+                told = beside_others(run, Systems(folder, Daemon(folder), etcd, galera), groups, sizes)
             if "failover" in groups:
                 outages.measure(run.book, folder, 3 if options.quick else 20, 2 if options.quick else 5, TUNED)
             if "channel" in groups:
@@ -132,12 +134,17 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round, one second, small tables")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--no-galera", action="store_true", help="leave MariaDB out")
+    parser.add_argument("--alone", action="store_true", help="leave all others out; nothing is written then")
+    parser.add_argument("--rows", type=int, help=f"how far the table grows: {', '.join(f'{size:,}' for size in large.SIZES)} ({ROWS:,})")
     parser.add_argument("--folder", default="/var/tmp", help="for the data; on a real disk")
     options = parser.parse_args()
-    options.write = not options.no_write and not options.only
+    options.write = not (options.no_write or options.only or options.alone)
     options.only = options.only.split(",") if options.only else list(GROUPS)
     if unknown := set(options.only) - set(GROUPS):
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}")
+    options.rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
+    if options.rows not in large.SIZES:
+        parser.error(f"--rows is {options.rows}; give one of {', '.join(map(str, large.SIZES))}")
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1.0 if options.quick else 4.0)
     return options

@@ -1,4 +1,5 @@
-"""A table that grows to a million rows: what a write and an indexed read cost on the way, then searches, a whole select, a restart, memory.
+"""A table that grows to a million rows, or ten: what a write and an indexed read cost on the way, then searches, a whole select, a restart,
+memory.
 
 Each name of `people` that a search looks for stands once, so its answer is the same however large the table is. etcd has no search: its
 reads by key are shown beside.
@@ -21,7 +22,7 @@ from .system import PAYLOAD, System, ask, targets_of
 from .works import SLACK_BYTES, Systems, answer_bytes, in_parallel, reading, sample_of, slapping, verify, write_lines, writing
 from .wrk import LoadFailed, wrk
 
-SIZES = (10_000, 100_000, 1_000_000)
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 RESTART_SECONDS = 60.0
 SELECT_SECONDS = 120.0
 SOUGHT = "n000004711"  # one name

@@ -55,7 +55,7 @@ class SqliteTables:
         self._failed: Fatal | None = None
         self._closed = False
         self._open_entries = self._open_bytes = 0  # of what was run and is not committed yet
-        self._backend = SqliteBackend(path)
+        self._backend = SqliteBackend(path, limits.tables_cache_bytes)
         self._machine: Machine = self._backend.guarded(lambda: Machine(self._backend, limits, founders))
         self._idle: list[apsw.Connection] = []
         self._scans: set[SqliteScan] = set()

@@ -120,7 +120,7 @@ def test_a_checkpoint_on_a_slow_disk_is_ended_in_a_thread_while_nothing_is_appli
 ) -> None:
     disk, threads = SlowDisk(), HandThreads()
     disk.sync_seconds = sync_seconds
-    backend = SqliteBackend(f"{tmp_path}/t.db")
+    backend = SqliteBackend(f"{tmp_path}/t.db", SMALL.tables_cache_bytes)
     machine = Machine(backend, SMALL)
     seal = WalSeal(f"{backend.path}-wal", disk, disk.clock)
     checkpoints = Checkpoints(backend.path, backend.connection, threads, machine.place, seal)
@@ -143,7 +143,7 @@ def test_a_checkpoint_on_a_slow_disk_is_ended_in_a_thread_while_nothing_is_appli
 def test_the_end_in_a_thread_gives_way_to_another_checkpoint_too(tmp_path: Path) -> None:
     disk, threads = SlowDisk(), HandThreads()
     disk.sync_seconds = 0.090
-    backend = SqliteBackend(f"{tmp_path}/t.db")
+    backend = SqliteBackend(f"{tmp_path}/t.db", SMALL.tables_cache_bytes)
     machine = Machine(backend, SMALL)
     checkpoints = Checkpoints(backend.path, backend.connection, threads, machine.place, WalSeal(f"{backend.path}-wal", disk, disk.clock))
     machine.run([entry(index, data=b"", kind=EntryKind.EMPTY) for index in range(1, 20)])
