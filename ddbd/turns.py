@@ -10,8 +10,8 @@ heartbeat leaves and nobody is answered. Clocks are read before and after each p
 `late` is by how much a poll outlasted the time that it was given: the machine was busy elsewhere, or another thread of this process had the
 interpreter.
 
-And turns are kept short: what may take milliseconds (a large body, a slice of a scan, applying a batch) asks `when_free` for a turn that
-has time. A `callLater(0)` would not do: asked for behind the events of a poll, it is called in that very turn.
+And turns are kept short: what may take milliseconds (a large body, a slice of a scan) asks `when_free` for a turn that has time. A
+`callLater(0)` would not do: asked for behind the events of a poll, it is called in that very turn.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ STEPS = 16  # buckets from one power of two to the next: a value is told with at
 SHORT_SECONDS = 0.001  # turns shorter than this by the wall clock are only counted, and told as so long
 SLOTS = 6
 SLOT_SECONDS = 10.0  # so what is told is of the last 50 to 60 seconds
-FREE_SECONDS = 0.005  # of a turn, after which no other long piece of work is begun in it
+FREE_SECONDS = 0.005  # of a turn, after which no other long piece of work is begun in it; but they may have as long as the events had,
+SHARE_SECONDS_MAX = 0.025  # and no longer than this
 BOUNDS = (SHORT_SECONDS, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds, of the totals since the start
 
 
@@ -88,7 +89,8 @@ class _Slot:
 class Turns:
     """Polls, and measures what lies between two polls. `wall` and `cpu` are clocks in seconds.
 
-    A turn goes like this: a poll; `begin`; its events; `end`; the reactor's timers.
+    A turn goes like this: a poll; its events; what comes `soon`, then the long work, or the other way round where the turn before had no
+    time for any; the reactor's timers.
     """
 
     def __init__(
@@ -138,26 +140,32 @@ class Turns:
         self._behind.append(call)
 
     def when_free(self, call: Call) -> None:
-        """For some milliseconds of work: in a turn that has time for it, behind all that asked before. One of them comes in each turn."""
+        """For some milliseconds of work: in a turn that has time for it, behind all that asked before. Of two turns one has."""
         self._long.append(call)
-
-    def begin(self) -> None:
-        """Ahead of a poll's events."""
-        if self._is_overdue:
-            self._is_overdue = False
-            self._long.popleft()()
 
     def end(self) -> None:
         """Behind a poll's events. What is asked for from here on is done in the next turn, so nothing goes round here."""
-        is_first = True
-        for _ in range(len(self._long)):
-            if self.age() >= FREE_SECONDS:
-                self._is_overdue = is_first
-                break
-            is_first = False
-            self._long.popleft()()
-        for _ in range(len(self._behind)):
+        events = self.age()
+        until = max(FREE_SECONDS, events + min(events, SHARE_SECONDS_MAX))
+        soon, long = len(self._behind), len(self._long)
+        if self._is_overdue:
+            self._work(long, until)
+            self._hurry(soon)
+        else:
+            self._hurry(soon)
+            self._work(long, until)
+
+    def _hurry(self, count: int) -> None:
+        for _ in range(count):
             self._behind.popleft()()
+
+    def _work(self, count: int, until: float) -> None:
+        self._is_overdue = count > 0
+        for _ in range(count):
+            if self.age() >= until:
+                return
+            self._is_overdue = False
+            self._long.popleft()()
 
     def age(self) -> float:
         """Seconds of the turn that is under way."""
@@ -211,7 +219,6 @@ class _Poller:
         events = self._poll(timeout, events_max)
         selectables, do = self._selectables, self._do
         try:
-            self._turns.begin()
             for fd, event in events:
                 selectable = selectables.get(fd)
                 if selectable is not None:  # else an event before this one closed it

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ddbd.turns import FREE_SECONDS, SLOT_SECONDS, SLOTS, Histogram, Turns, bucket_end, bucket_of, probe
+from ddbd.turns import FREE_SECONDS, SHARE_SECONDS_MAX, SLOT_SECONDS, SLOTS, Histogram, Turns, bucket_end, bucket_of, probe
 
 
 class Loop:
@@ -231,47 +231,61 @@ class Working(Loop):
         return work
 
     def go(self, events_seconds: float = 0.0) -> str:
-        """One turn; what it did."""
+        """One turn; what it did behind its events."""
         self.done = []
         self.turns.poll(60.0)
-        self.turns.begin()
-        self.done.append("|")
         self.wall += events_seconds
         self.turns.end()
         return " ".join(self.done)
 
 
-def test_long_work_comes_behind_the_events_while_the_turn_has_time_and_no_turn_sleeps_before_it() -> None:
+def test_long_work_comes_while_the_turn_has_time_and_no_turn_sleeps_before_it() -> None:
     loop = Working()
     for name in "abc":
-        loop.turns.when_free(loop.piece(name, FREE_SECONDS / 2))
-    assert loop.go() == "| a b"
-    assert loop.go(FREE_SECONDS / 2) == "| c"
-    assert loop.go() == "|"
+        loop.turns.when_free(loop.piece(name, FREE_SECONDS * 0.6))
+    assert [loop.go(), loop.go(FREE_SECONDS / 4), loop.go()] == ["a b", "c", ""]
     assert loop.slept == [0.0, 0.0, 60.0]
 
 
-def test_long_work_that_a_turn_had_no_time_for_is_the_first_thing_in_the_next_one() -> None:
+def test_what_comes_soon_comes_first_and_long_work_waits_where_that_took_long() -> None:
     loop = Working()
-    for name in "abc":
-        loop.turns.when_free(loop.piece(name, FREE_SECONDS))
-    assert [loop.go(FREE_SECONDS) for _ in range(5)] == ["|", "a |", "b |", "c |", "|"], "one a turn, however many events come"
+    loop.turns.when_free(loop.piece("long", 0.0))
+    loop.turns.soon(loop.piece("soon", FREE_SECONDS))
+    assert [loop.go(), loop.go()] == ["soon", "long"]
+
+
+def test_long_work_that_a_turn_had_no_time_for_comes_first_in_the_next_one() -> None:
+    """Of two turns one: neither keeps the other away, however much there is of either."""
+    loop = Working()
+
+    def soon() -> None:
+        loop.piece("soon", 2 * FREE_SECONDS)()
+        loop.turns.soon(soon)
+
+    loop.turns.soon(soon)
+    loop.turns.when_free(loop.piece("long", 2 * FREE_SECONDS, again=True))
+    assert [loop.go() for _ in range(4)] == ["soon", "long soon", "soon", "long soon"]
+
+
+def test_long_work_has_as_much_of_a_turn_as_the_events_had() -> None:
+    """256 clients with small requests fill a turn; whoever reads a whole table beside them must come to an end."""
+    loop = Working()
+    for name in "abcdefgh":
+        loop.turns.when_free(loop.piece(name, FREE_SECONDS, again=True))
+    assert loop.go(3.5 * FREE_SECONDS) == "a b c d"
+    assert loop.go(3.5 * FREE_SECONDS) == "e f g h"
+    loop.turns.soon(loop.piece("soon", FREE_SECONDS))
+    assert loop.go(3.5 * FREE_SECONDS) == "soon a b c"
+    assert len(loop.go(100 * FREE_SECONDS).split()) == SHARE_SECONDS_MAX / FREE_SECONDS
 
 
 def test_long_work_that_asks_again_waits_for_another_turn_behind_the_others() -> None:
     loop = Working()
     loop.turns.when_free(loop.piece("a", 0.0, again=True))
-    assert [loop.go(), loop.go()] == ["| a", "| a"]
+    assert [loop.go(), loop.go()] == ["a", "a"]
     for name in "bc":
         loop.turns.when_free(loop.piece(name, 2 * FREE_SECONDS, again=True))
-    assert [loop.go() for _ in range(4)] == ["| a b", "| c", "| a b", "| c"], "none is left out"
-
-
-def test_what_comes_soon_comes_behind_the_long_work_of_the_turn() -> None:
-    loop = Working()
-    loop.turns.soon(loop.piece("soon", 0.0))
-    loop.turns.when_free(loop.piece("long", FREE_SECONDS))
-    assert loop.go() == "| long soon"
+    assert [loop.go() for _ in range(4)] == ["a b", "c", "a b", "c"], "none is left out"
 
 
 def test_work_that_breaks_off_takes_none_of_the_others_along() -> None:
@@ -286,7 +300,7 @@ def test_work_that_breaks_off_takes_none_of_the_others_along() -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             loop.go()
-    assert [loop.go(), loop.go()] == ["| soon", "|"]
+    assert [loop.go(), loop.go()] == ["when_free", ""]
     assert loop.slept[-2:] == [0.0, 60.0]
 
 

@@ -99,13 +99,12 @@ class Driver:
         self._stamp_base = (0, 0.0)
         self._stamp_term = 0
         self._soon = world.soon or partial(world.clock.callLater, 0)
-        self._when_free = world.when_free or partial(world.clock.callLater, 0)
         self._is_turn_due = False
         self._is_turning = False
         self._known_leader: tuple[NodeId | None, int] = (None, 0)
         self._is_stream_new = False
         self._ticks = 0
-        self._is_put_off = False  # applying has a turn with more time in it
+        self._is_put_off = False  # what is to be applied had to wait for this turn: not for another one
         self.on_leader: Callable[[], None] = lambda: None  # called after each turn in which the leader changed
 
     # What comes in.
@@ -191,29 +190,24 @@ class Driver:
         if not self.is_stopped:
             self._turn()
 
-    def _free(self) -> None:
-        self._is_put_off = False
-        if not self.is_stopped:
-            self._turn(is_free=True)
-
-    def _turn(self, is_free: bool = False) -> None:
+    def _turn(self) -> None:
         self._is_turning = True
         try:
-            self._run(is_free)
+            self._run()
         except Exception as error:  # noqa: BLE001 - whatever it is, this replica no longer knows its own state
             self.fail(error)
         self._is_turning = False
 
-    def _run(self, is_free: bool) -> None:
+    def _run(self) -> None:
         now = self.world.clock.seconds()
         self.seeding.install()
         self._notice_leader(now)
         self._send_own(now)
         for _ in range(READIES_MAX):
-            is_late = not is_free and self._is_late()
+            is_late = not self._is_put_off and self._is_late()
             self.core.is_held = is_late or self.store.tables.holds_writes  # while a checkpoint is being ended
             ready = self.core.ready()
-            is_free = is_free and not ready.committed
+            self._is_put_off = self._is_put_off and not ready.committed
             self._handle(ready)
             if self.is_stopped or not self.core.has_more():
                 break
@@ -227,11 +221,10 @@ class Driver:
         self.world.peers.flush()
         if self.core.leading is not None:
             self.transfer_to = self.core.leading.transfer_to
-        if is_late and not self._is_put_off and self.core.commit_index > self.core.applied_index:
-            self._is_put_off = True
-            self._when_free(self._free)
-        if self._is_leader_news():
+        self._is_put_off = is_late and self.core.commit_index > self.core.applied_index
+        if self._is_put_off or self._is_leader_news():
             self.wake()
+        self.core.is_held = self.store.tables.holds_writes  # else an acknowledgement that commits something would look like nothing new
 
     def _is_late(self) -> bool:
         """Whether what is to be applied next is too much for what is left of the reactor's turn."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,6 +34,8 @@ from ddbd.web.request_ids import line_of
 
 if TYPE_CHECKING:
     from ddbd.web.site import Site
+
+logger = Logger()
 
 IDLE_SECONDS = 60.0  # between two requests of one connection
 SERVE_SECONDS = 0.005  # of one turn, for what one client sent ahead
@@ -188,8 +191,13 @@ class Channel(Protocol):
 
     def _serve_rest(self) -> None:
         self._is_resting = False
-        if self.phase is not CLOSING:
+        if self.phase is CLOSING:
+            return
+        try:
             self._serve(is_free=True)
+        except Exception:  # noqa: BLE001 - as the reactor does where bytes that came are not borne: nobody else would close it here
+            logger.failure("a request that had waited for its turn failed")
+            self.transport.abortConnection()
 
     def _is_load(self, incoming: Incoming) -> bool:
         return incoming.admission is not None and incoming.admission.kind is LOAD

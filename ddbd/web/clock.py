@@ -23,10 +23,5 @@ class Clock:
     def rest(self) -> Deferred[None]:
         """Lets everyone else have the reactor: fires when it is this one's turn again. Cancelled, it is forgotten."""
         rested: Deferred[None] = Deferred()
-
-        def wake() -> None:
-            if not rested.called:
-                rested.callback(None)
-
-        self.when_free(wake)
+        self.when_free(partial(rested.callback, None))
         return rested

@@ -9,7 +9,7 @@ from replica_kit import make_config
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from ddbd.raft.messages import AppendEntries, Forward, Heartbeat, Message
+from ddbd.raft.messages import AppendEntries, Forward, Heartbeat, Message, VoteResponse
 from ddbd.raft.types import Entry, EntryKind, Membership
 from ddbd.replica import Replica, World
 from ddbd.storage.memory import MemoryLog, MemoryStore
@@ -103,3 +103,12 @@ def outcome(deferred: Deferred[Any]) -> list[Any]:
 
 def command(index: int, data: bytes) -> Entry:
     return Entry(index, 1, index, EntryKind.COMMAND, data)
+
+
+def lead(node: Lonely) -> None:
+    """Node 2 is gone; node 3 votes for this one. The turn in which it notices has not been."""
+    node.replica.peer_refused("2")
+    node.turn()
+    node.receive(VoteResponse("1", "3", 2, True, True))
+    node.replica.receive(VoteResponse("1", "3", 2, False, True))
+    assert node.core.is_leader

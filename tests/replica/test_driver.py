@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from replica_kit import make_config
-from replica_lonely import FOUNDERS, Lonely, command, outcome
+from replica_lonely import FOUNDERS, Lonely, command, lead, outcome
 
 from ddbd.commands import Answer, Column, CreateTable, InitDatabase, Proposal, Register, decode_proposal, encode_proposal
 from ddbd.errors import Corrupt, StorageFailed
@@ -128,15 +128,6 @@ def test_what_was_saved_after_the_end_says_nothing_any_more() -> None:
 
 
 # Writes that are carried.
-
-
-def lead(node: Lonely) -> None:
-    """Node 2 is gone; node 3 votes for this one. The turn in which it notices has not been."""
-    node.replica.peer_refused("2")
-    node.turn()
-    node.receive(VoteResponse("1", "3", 2, True, True))
-    node.replica.receive(VoteResponse("1", "3", 2, False, True))
-    assert node.core.is_leader
 
 
 def test_a_write_is_carried_to_the_leader_and_answered_when_it_comes_back(lonely: Lonely) -> None:

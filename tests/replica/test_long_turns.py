@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from replica_lonely import Lonely, command
+from replica_lonely import Lonely, command, lead, outcome
 
-from ddbd.commands import Column, CreateTable, InitDatabase, Insert, Proposal, Register, encode_proposal
+from ddbd.commands import Answer, Column, CreateTable, InitDatabase, Insert, Proposal, Register, encode_proposal
+from ddbd.raft.messages import AppendResponse
 from ddbd.raft.types import Entry
 from ddbd.replica.tuning import APPLY_BYTES_MAX, LARGE_BYTES, LONG_TURN_SECONDS, LONG_TURN_SECONDS_MAX
 from ddbd.storage.memory_tables import MemoryTables
 
 
 class Hurried(Lonely):
-    """The test says how long the turn has lasted, and when one has time."""
+    """The test says how long the reactor's turn has lasted before the driver's part, and when there is another one."""
 
     def __init__(self) -> None:
         self.lasted = 0.0
         self.asked: list[Callable[[], None]] = []
-        super().__init__(turn_seconds=lambda: self.lasted, when_free=self.asked.append)
+        super().__init__(turn_seconds=lambda: self.lasted, soon=self.asked.append)
         self.follow()
         commands = (InitDatabase("d"), CreateTable("d", "t", (Column("v"),)))
         self.append(command(2, encode_proposal(Proposal("2", 0, 0, 0, Register("2", 5)))), commit=2)
         self.append(*(self.entry(3 + seq, seq, each) for seq, each in enumerate(commands)), commit=4)
+
+    def turn(self) -> None:
+        asked = self.asked[:]
+        self.asked.clear()
+        for call in asked:
+            call()
 
     def entry(self, index: int, seq: int, asked: object) -> Entry:
         return command(index, encode_proposal(Proposal("2", 2, seq + 1, seq + 1, asked)))
@@ -33,11 +40,6 @@ class Hurried(Lonely):
         return [
             self.entry(index, index, Insert("d", "t", ((f"{index}", {"v": "x" * each_bytes}),))) for index in range(first, first + count)
         ]
-
-    def free(self) -> None:
-        """One turn that has time for whoever asked first."""
-        self.lasted = 0.0
-        self.asked.pop(0)()
 
     @property
     def applied(self) -> int:
@@ -51,12 +53,12 @@ def node() -> Hurried:
     return Hurried()
 
 
-def test_many_bytes_wait_for_a_turn_with_time(node: Hurried) -> None:
+def test_many_bytes_wait_for_the_next_turn(node: Hurried) -> None:
     node.lasted = LONG_TURN_SECONDS
     node.append(*node.rows(1, LARGE_BYTES), commit=5)
     assert (node.applied, len(node.asked)) == (4, 1)
-    node.free()
-    assert (node.applied, len(node.asked)) == (5, 0)
+    node.turn()
+    assert (node.applied, len(node.asked)) == (5, 0), "never twice, however long that one has lasted"
 
 
 def test_few_bytes_do_not_wait(node: Hurried) -> None:
@@ -69,7 +71,7 @@ def test_in_a_turn_that_has_lasted_very_long_everything_waits(node: Hurried) -> 
     node.lasted = LONG_TURN_SECONDS_MAX
     node.append(*node.rows(20, 10), commit=24)
     assert (node.applied, len(node.asked)) == (4, 1)
-    node.free()
+    node.turn()
     assert node.applied == 24
 
 
@@ -78,36 +80,41 @@ def test_many_bytes_do_not_wait_in_a_turn_that_has_time(node: Hurried) -> None:
     assert (node.applied, len(node.asked)) == (5, 0)
 
 
-def test_one_turn_is_asked_for_however_often_there_was_no_time(node: Hurried) -> None:
-    node.lasted = LONG_TURN_SECONDS
-    for index in (5, 6, 7):
-        node.append(*node.rows(1, LARGE_BYTES), commit=index)
-    assert (node.applied, len(node.asked)) == (4, 1)
-
-
-def test_what_waits_is_applied_in_any_turn_that_has_time(node: Hurried) -> None:
-    node.lasted = LONG_TURN_SECONDS
+def test_what_is_saved_and_acknowledged_does_not_wait(node: Hurried) -> None:
+    node.lasted = LONG_TURN_SECONDS_MAX
+    node.peers.sent.clear()
     node.append(*node.rows(1, LARGE_BYTES), commit=5)
-    node.lasted = 0.0
-    node.replica.tick()
-    node.turn()
-    assert (node.applied, len(node.asked)) == (5, 1)
-    node.free()
-    assert (node.applied, len(node.asked)) == (5, 0)
+    assert [each.index for each in node.peers.of(AppendResponse)] == [5]
+    assert node.applied == 4
 
 
-def test_a_turn_with_time_applies_one_batch_where_that_takes_it_all(node: Hurried) -> None:
-    node.lasted = LONG_TURN_SECONDS  # and stays so: what was applied first has used it up
+def test_one_batch_has_waited_and_the_next_one_waits_anew(node: Hurried) -> None:
+    node.lasted = LONG_TURN_SECONDS
     node.append(*node.rows(3, APPLY_BYTES_MAX), commit=7)
     for applied in (5, 6, 7):
-        node.asked.pop()()
+        node.turn()
         assert node.applied == applied
     assert node.asked == []
+
+
+def test_an_acknowledgement_that_commits_something_counts_behind_a_turn_that_has_lasted_long(node: Hurried) -> None:
+    """Else a committed write would wait for the next tick, and its client with it."""
+    lead(node)
+    node.turn()
+    node.receive(AppendResponse("1", "3", 2, node.core.log.last_index, False, 0, 0))
+    node.lasted = LONG_TURN_SECONDS_MAX
+    got = outcome(node.replica.propose(InitDatabase("e"), 5.0))
+    node.turn()
+    assert node.asked == [], "nothing is committed that could have been put off"
+    node.lasted = 0.0
+    node.receive(AppendResponse("1", "3", 2, node.core.log.last_index, False, 0, 0))
+    node.turn()
+    assert isinstance(got[0], Answer)
 
 
 def test_a_node_that_has_ended_takes_no_turn_that_it_asked_for(node: Hurried) -> None:
     node.lasted = LONG_TURN_SECONDS
     node.append(*node.rows(1, LARGE_BYTES), commit=5)
     node.replica.halt()
-    node.free()
+    node.turn()
     assert node.applied == 4

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs
 from web_client import PING, Node, request
 
 from ddbd.web.channel import LARGE_BYTES
+from ddbd.web.request import Request
+from ddbd.web.site import Site
 
 ONLY_OUR_CHANNEL = True
 COUNT = 100
@@ -17,11 +21,9 @@ COUNT = 100
 class Crowded(Node):
     """`asked` wait for a turn with time."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.asked: list[Callable[[], None]] = []
-        super().__init__(when_free=self.asked.append)
-        self.with_students()
-        self.twin.commands.clear()
+        super().__init__(when_free=self.asked.append, **options)
 
     def free(self) -> None:
         """One such turn, for whoever asked first."""
@@ -37,9 +39,16 @@ def batch(prefix: str, size: int = LARGE_BYTES) -> bytes:
     return request("POST", "/insert", json.dumps({"table_name": "students", "rows": rows}).encode())
 
 
+class Broken(Site):
+    def process(self, request: Request) -> None:
+        raise ZeroDivisionError
+
+
 @pytest.fixture
 def node() -> Crowded:
-    return Crowded()
+    node = Crowded()
+    node.with_students().twin.commands.clear()
+    return node
 
 
 def test_a_large_body_waits_for_a_turn_with_time(node: Crowded) -> None:
@@ -85,6 +94,40 @@ def test_a_body_in_pieces_waits_once_it_is_whole(node: Crowded) -> None:
     assert connection.response().status == 200
 
 
+def test_a_large_request_like_the_last_ones_waits_as_they_did(node: Crowded) -> None:
+    """Its head is known by then, and it comes in one piece: that is the short way for what is small."""
+    connection = node.connect()
+    for place in range(4):
+        connection.send(batch("abcd"[place]))
+        assert node.writes == place
+        node.free()
+    assert [reply.status for reply in connection.responses()] == [200] * 4
+
+
+def test_one_turn_is_asked_for_whatever_the_transport_says_meanwhile(node: Crowded) -> None:
+    connection = node.connect()
+    connection.send(batch("a"))
+    for _ in range(2):
+        connection.channel.pauseProducing()
+        connection.channel.resumeProducing()
+    connection.send(PING)
+    assert len(node.asked) == 1
+    node.free()
+    assert [reply.status for reply in connection.responses()] == [200, 200]
+    assert (node.writes, node.asked) == (1, [])
+
+
+def test_a_request_that_fails_in_its_turn_takes_its_connection_along() -> None:
+    """Where bytes come the reactor does so, but not here: the client would wait for ever."""
+    node = Crowded(factory=Broken)
+    connection = node.connect()
+    connection.send(batch("a"))
+    with capturedLogs() as events:
+        node.free()
+    assert connection.wire.disconnected
+    assert [event["log_failure"].type for event in events] == [ZeroDivisionError]
+
+
 def test_a_client_that_goes_away_while_its_body_waits_has_written_nothing(node: Crowded) -> None:
     connection = node.connect()
     connection.send(batch("a"))
@@ -109,6 +152,20 @@ def test_a_load_reads_each_piece_of_its_body_in_a_turn_with_time(node: Crowded) 
         assert len(node.asked) == 1
         node.free()
     assert connection.response().json["rows"] == 2
+
+
+def test_a_restore_reads_each_piece_of_its_body_in_a_turn_with_time(node: Crowded) -> None:
+    backup = node.connect()
+    backup.send(request("GET", "/backup"))
+    while node.asked:
+        node.free()
+    body = backup.response().body
+    connection = node.connect()
+    connection.send(request("POST", "/restore?replace=true", body))
+    assert (len(node.asked), node.writes) == (1, 0)
+    while node.asked:
+        node.free()
+    assert connection.response().status == 200
 
 
 def test_a_client_that_goes_away_while_its_rows_wait_is_forgotten(node: Crowded) -> None:

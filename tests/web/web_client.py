@@ -153,8 +153,7 @@ class Node:
             self.clock,
             now=lambda: NOW,
             entropy=lambda n: next(self.random).to_bytes(n, "big"),
-            factory=Node.factory,
-            **options,
+            **{"factory": Node.factory, **options},
         )
 
     def connect(self) -> Connection:
