@@ -116,9 +116,10 @@ class MemoryBackend:
 
     def insert(self, table: Table, row: StoredRow) -> bool:
         held = self.rows[table.id]
-        is_new = row[0] not in held
-        held.setdefault(row[0], row)
-        return is_new
+        if row[0] in held:
+            return False
+        held[row[0]] = row
+        return True
 
     def insert_many(self, table: Table, rows: Sequence[StoredRow]) -> int:
         return sum(self.insert(table, row) for row in rows)

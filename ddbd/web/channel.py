@@ -3,6 +3,7 @@
 * Deadlines for the head and for the body are absolute. A timer that every byte starts anew would let a client hold on for ever.
 * Requests that were sent ahead (pipelining) wait their turn, and the client is not read from meanwhile; nor while it does not read itself.
   Answers that come at once take SERVE_SECONDS of a turn of the reactor: a thousand of them, sent in one piece, must not make an election.
+* A large body waits for a turn of the reactor that has time to read it; its client is not read from meanwhile either.
 * A refused body stops being kept at once. The answer goes out, then the connection is closed for writing and read for a moment longer:
   a close with unread bytes is a reset, which would take the answer with it.
 * An answer that is whole leaves in one write.

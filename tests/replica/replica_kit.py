@@ -124,10 +124,23 @@ class MemoryCarrier:
         done.callback(None)
 
 
-class MemoryNode:
-    """A disk that lasts, and one process after another on it."""
+class Opened:
+    """A replica whose inside a test looks at."""
 
     replica: Replica
+
+    @property
+    def driver(self) -> Any:
+        return self.replica._driver
+
+    @property
+    def core(self) -> Any:
+        return self.driver.core
+
+
+class MemoryNode(Opened):
+    """A disk that lasts, and one process after another on it."""
+
     peers: MemoryPeers
     carrier: MemoryCarrier
 
@@ -145,14 +158,6 @@ class MemoryNode:
     def _fresh_store(self, life: str) -> MemoryStore:
         cluster = self.cluster
         return cluster.store_class(cluster.config.limits, cluster.clock.seconds, cluster.founders, life=life)
-
-    @property
-    def driver(self) -> Any:
-        return self.replica._driver
-
-    @property
-    def core(self) -> Any:
-        return self.driver.core
 
     def start(self) -> None:
         cluster = self.cluster

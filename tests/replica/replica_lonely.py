@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from replica_kit import make_config
+from replica_kit import Opened, make_config
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -50,7 +50,7 @@ class Dice(random.Random):
         return super().randrange(*args, **kwargs)
 
 
-class Lonely:
+class Lonely(Opened):
     """Node 1 of three; the test is the other two."""
 
     def __init__(self, by_hand: bool = False, **world: Any) -> None:
@@ -65,14 +65,6 @@ class Lonely:
         carrier: Any = None
         world = World(self.peers, carrier, self.clock, self.dice, self.fatal.append, self.events.append, **world)
         self.replica = Replica(config, "1", self.store, world)
-
-    @property
-    def driver(self) -> Any:
-        return self.replica._driver
-
-    @property
-    def core(self) -> Any:
-        return self.driver.core
 
     def turn(self) -> None:
         self.clock.advance(0)
