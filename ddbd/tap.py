@@ -262,6 +262,7 @@ class Daemon(Service):
             happened=self._lookout.timeline.record,
             last_heard=streams.last_heard,
             soon=None if self._turns is None else self._turns.soon,
+            when_free=self._when_free,
             give_way=os.sched_yield,
         )
         self._replica = Replica(self._config, self._node.id, self._store, world)

@@ -71,4 +71,5 @@ class World(NamedTuple):
     happened: Happened = lambda kind, node_id, text, **details: None  # for whoever keeps a timeline
     last_heard: Callable[[NodeId], float | None] = lambda peer: None  # on the clock: when a peer's last message came
     soon: Callable[[Callable[[], None]], object] | None = None  # behind what else comes in with this poll; None: at the clock's next turn
+    when_free: Callable[[Callable[[], None]], object] | None = None  # in a turn with some milliseconds to spare; None: likewise
     give_way: Callable[[], None] = lambda: None  # lets another process of this machine run, where one waits for the processor

@@ -9,7 +9,7 @@ from ddbd.raft.types import NodeId
 # What one turn may do; then the reactor serves others before the next one.
 READIES_MAX = 16
 TURN_SECONDS = 0.005  # after which no other Ready is begun
-LARGE_BYTES = 48 * 1024  # of entries that take 5 to 12 ms to apply: they wait, once, for the next turn of the reactor
+LARGE_BYTES = 48 * 1024  # of entries that take 5 to 12 ms to apply: they wait, once, for another turn of the reactor
 LONG_TURN_SECONDS = 0.004  # where this one has lasted so long before them,
 LONG_TURN_SECONDS_MAX = 0.012  # and whatever is to be applied, where it has lasted so long
 FEW_ENTRIES = 4  # so many that are committed are answered in a turn of their own

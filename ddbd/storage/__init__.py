@@ -160,12 +160,16 @@ class Tables(Protocol):
     def apply(self, entries: Sequence[Entry], tell: Tell = nobody) -> list[Applied]:
         """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others. `tell` gets them at once.
 
-        The transaction may stay open for further entries, until there are many, or until `settle`: the log has them all. Whoever reads
-        these tables meanwhile sees them: `row` and `point` as they are, all else has them committed first.
+        The transaction stays open for further entries until `settle`: the log has them all. Whoever reads these tables meanwhile sees
+        them: `row` and `point` as they are, all else has them committed first.
         """
 
     def settle(self) -> None:
         """Commits what `apply` left open."""
+
+    @property
+    def is_full(self) -> bool:
+        """So much is open that `settle` should be called, in a turn with some milliseconds to spare; else the next `apply` does it."""
 
     @property
     def holds_writes(self) -> bool:

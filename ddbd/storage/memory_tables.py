@@ -205,6 +205,7 @@ class MemoryTables:
     """`storage.Tables`."""
 
     holds_writes = False
+    is_full = False
 
     def __init__(
         self,

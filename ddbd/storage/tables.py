@@ -94,16 +94,21 @@ class SqliteTables:
         assert not self._checkpoints.is_ending, "applied while a thread ends a checkpoint"
         if not entries:
             return []
+        if self.is_full:
+            self._commit()
         open_before, self._open_entries = self._open_entries, 0  # what breaks off in the middle is never committed
         results: list[Applied] = self._guarded(lambda: self._machine.run(entries))
         self._open_entries = open_before + len(entries)
         self._open_bytes += sum([len(entry.data) for entry in entries])
         tell(results)
-        is_full = self._open_entries >= OPEN_ENTRIES_MAX or self._open_bytes >= OPEN_BYTES_MAX
-        if is_full or self._backend.is_sweeping:  # a commit takes some of a dropped table along
-            self._commit()
         self._check_sound()
         return results
+
+    @property
+    def is_full(self) -> bool:
+        """See `storage.Tables`."""
+        # A commit takes some of a dropped table along.
+        return self._open_entries >= OPEN_ENTRIES_MAX or self._open_bytes >= OPEN_BYTES_MAX or self._backend.is_sweeping
 
     def settle(self) -> None:
         """See `storage.Tables`."""

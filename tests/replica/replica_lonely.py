@@ -9,10 +9,12 @@ from replica_kit import Opened, make_config
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from ddbd.config import Limits
 from ddbd.raft.messages import AppendEntries, Forward, Heartbeat, Message, VoteResponse
 from ddbd.raft.types import Entry, EntryKind, Membership
 from ddbd.replica import Replica, World
 from ddbd.storage.memory import MemoryLog, MemoryStore
+from ddbd.storage.memory_tables import MemoryTables
 
 FOUNDERS = Membership.of(["1", "2", "3"])
 
@@ -57,7 +59,7 @@ class Lonely(Opened):
         self.clock = Clock()
         self.log = MemoryLog(FOUNDERS, by_hand)
         config = make_config()
-        self.store = MemoryStore(config.limits, self.clock.seconds, FOUNDERS, self.log)
+        self.store = MemoryStore(config.limits, self.clock.seconds, FOUNDERS, self.log, generations={0: self.make_tables(config.limits)})
         self.peers = Peers()
         self.dice = Dice(1)
         self.events: list[str] = []
@@ -65,6 +67,9 @@ class Lonely(Opened):
         carrier: Any = None
         world = World(self.peers, carrier, self.clock, self.dice, self.fatal.append, self.events.append, **world)
         self.replica = Replica(config, "1", self.store, world)
+
+    def make_tables(self, limits: Limits) -> MemoryTables:
+        return MemoryTables(limits, self.clock.seconds, None, FOUNDERS)
 
     def turn(self) -> None:
         self.clock.advance(0)

@@ -145,17 +145,20 @@ def test_a_commit_that_failed_for_a_reader_is_not_tried_again(tmp_path: Path) ->
 def test_a_transaction_takes_entries_up_to_a_limit_of_them_and_of_their_bytes(tables: SqliteTables) -> None:
     client = client_of(tables)
     tables.settle()
-    for number in range(OPEN_ENTRIES_MAX - 1):
+    for number in range(OPEN_ENTRIES_MAX):
+        assert not tables.is_full
         tables.apply([row_entry(tables, client, f"row{number}")])
-    assert seen_elsewhere(tables) == 0
-    tables.apply([row_entry(tables, client, "last")])
-    assert seen_elsewhere(tables) == OPEN_ENTRIES_MAX
+    assert tables.is_full
+    assert seen_elsewhere(tables) == 0, "whoever applies says when it is committed"
     large = encode_proposal(client.proposal(Insert(None, "t", (("large", {"name": "x" * OPEN_BYTES_MAX}),))))
-    tables.apply([row_entry(tables, client, "small")])
     tables.apply([entry(tables.applied_index + 1, data=large)])
-    assert seen_elsewhere(tables) == OPEN_ENTRIES_MAX + 2
+    assert seen_elsewhere(tables) == OPEN_ENTRIES_MAX, "or what is applied next begins with it"
+    assert tables.is_full
+    tables.settle()
+    assert seen_elsewhere(tables) == OPEN_ENTRIES_MAX + 1
+    assert not tables.is_full
     tables.apply([row_entry(tables, client, "behind")])
-    assert seen_elsewhere(tables) == OPEN_ENTRIES_MAX + 2, "and the next one begins anew"
+    assert seen_elsewhere(tables) == OPEN_ENTRIES_MAX + 1, "and the next one begins anew"
 
 
 LOOKS: list[Callable[[SqliteTables], object]] = [
