@@ -30,7 +30,7 @@ from twisted.web import server
 from ddbd.cli.local import eventually, free_ports, port_is_free
 from ddbd.cli.signals import ended_by_signals
 from ddbd.config import Config, Node
-from ddbd.tap import calm_collector
+from ddbd.start import calm_collector
 from ddbd.web.app import Api
 from ddbd.web.site import make_site
 

@@ -8,7 +8,6 @@ waits, close the streams, then the disk.
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import signal
@@ -59,9 +58,6 @@ from ddbd.web.watching import Watch
 logger = Logger(namespace="ddbd")
 
 SWITCH_INTERVAL_SECONDS = 0.0005  # a thread that comes back from the disk waits at most so long for the interpreter
-# One row of nested JSON is half a million lists that all live: with Python's own thresholds (700, 10, 10) most of the time that it takes to
-# read it goes into looking for rubbish among them (0.35 s instead of 0.1 s, on every node), and the election timeout is not far then.
-GC_THRESHOLDS = (50_000, 20, 20)
 ANSWER_SECONDS = 5.0  # how long a node that ends waits for clients to take what they were promised
 ANSWER_LOOK_SECONDS = 0.02
 GOODBYE_SECONDS = 0.1  # for the last answers to leave before their connections are closed
@@ -117,14 +113,7 @@ def _world_reactor() -> Any:
 
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    calm_collector()
     return reactor
-
-
-def calm_collector() -> None:
-    """For the whole process: what is imported stays, and new lists are not looked through while a large value is read."""
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class IdentityFile:

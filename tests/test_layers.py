@@ -49,6 +49,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "client": ("ddbd.errors",),
     "cli": ("ddbd.client", "ddbd.errors", "ddbd.backupfile", "ddbd.rescue.guide", "ddbd"),
     "rescue": ("ddbd.raft.types", "ddbd.raft.quorum", "ddbd.storage.*", "ddbd.commands", "ddbd.config", "ddbd.errors"),
+    "start": ("ddbd.options", "ddbd.tap"),
     "tap": ("ddbd.*",),
 }
 

@@ -21,8 +21,9 @@ from ddbd.config import Config, load_config
 from ddbd.errors import ConfigError
 from ddbd.listen import bind
 from ddbd.options import Options, choose_node
+from ddbd.start import calm_collector
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, write_identity
-from ddbd.tap import Daemon, calm_collector, makeService
+from ddbd.tap import Daemon, makeService
 from ddbd.web.canonical import decode
 
 

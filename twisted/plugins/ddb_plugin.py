@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-ddb = ServiceMaker("ddbd", "ddbd.tap", "One node of a replicated table store", "ddb")
+ddb = ServiceMaker("ddbd", "ddbd.start", "One node of a replicated table store", "ddb")
