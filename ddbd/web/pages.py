@@ -1,4 +1,5 @@
-"""The console's files, from memory: read, compressed and hashed once, when the node starts. They are package data: few and small.
+"""The console's files, from memory: read and hashed when the node starts, compressed when a browser first asks. They are package data:
+few and small.
 
 Nothing is looked for on the disk while a request runs, so no path leads out of the folder and no slow disk stalls the reactor. The policy
 lets a page load and call nothing but this node; pages therefore have no script and no style inside themselves.
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
@@ -45,11 +47,18 @@ TYPES = {
 COMPRESSED = (".html", ".css", ".js", ".json", ".svg", ".txt")
 
 
-class File(NamedTuple):
-    content: bytes
-    packed: bytes | None  # by gzip; None where that saves nothing
-    content_type: bytes
-    digest: bytes
+class File:
+    def __init__(self, content: bytes, suffix: str) -> None:
+        self.content = content
+        self.content_type = TYPES[suffix]
+        self.digest = hashlib.sha256(content).hexdigest()[:20].encode("ascii")
+        self._is_text = suffix in COMPRESSED
+
+    @cached_property
+    def packed(self) -> bytes | None:
+        """By gzip; None where that saves nothing."""
+        packed = gzip.compress(self.content, mtime=0) if self._is_text else self.content
+        return packed if len(packed) < len(self.content) else None
 
 
 def read_files(folder: Path) -> dict[bytes, File]:
@@ -57,11 +66,8 @@ def read_files(folder: Path) -> dict[bytes, File]:
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in TYPES:
-            content = path.read_bytes()
-            packed = gzip.compress(content, mtime=0) if path.suffix in COMPRESSED else content
-            digest = hashlib.sha256(content).hexdigest()[:20].encode("ascii")
             name = path.relative_to(folder).as_posix().encode("ascii")
-            found[name] = File(content, packed if len(packed) < len(content) else None, TYPES[path.suffix], digest)
+            found[name] = File(path.read_bytes(), path.suffix)
     return found
 
 
