@@ -31,12 +31,14 @@ from ddbd.storage.sqlite_backend import quoted, table_name
 from ddbd.storage.values import Stored, load
 
 SLICE_SECONDS = 0.0015  # writing a slice out takes about as long again
+AT_ONCE_SECONDS = 0.0005  # for a search whose answer may be short; what takes longer is begun anew, with a transaction of its own
 SLICE_ROWS = 2_000
 CHUNK_ROWS = 16  # that are read before the clock is looked at again
 CHUNK_SECONDS = 0.0002  # after a chunk that took longer, rows are read one by one: they may have a megabyte each
 WINDOW_SECONDS = 0.001
 WINDOW_ROWS_FIRST = 256
 WINDOW_ROWS_MAX = 16_384
+EQ_PAGE_ROWS_FIRST = 32  # most searches by an index find fewer
 EQ_PAGE_ROWS = 500
 
 Clock = Callable[[], float]
@@ -72,6 +74,11 @@ class Plan:
         place = self.search_position
         return self.query.op == "eq" and place is not None and self.table.columns[place].index
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether most likely few rows are looked at."""
+        return self.query.row_id is not None or self.indexed_eq
+
 
 def _wanted(table: Table, names: tuple[str, ...]) -> list[str]:
     """In the order asked for, spelled as created; row_id and _version come anyway."""
@@ -90,62 +97,30 @@ def check_limit(query: Query) -> None:
         raise Refused("invalid_value", f"limit: {query.limit} is below 0")
 
 
-class SqliteScan:
-    """`storage.Scan`. `release` gives the connection back; it is called exactly once.
+class Walk:
+    """The rows of a plan over one connection, some at a time."""
 
-    `grows` is told when the result is longer than one slice, and may raise Busy.
-    """
-
-    def __init__(
-        self, plan: Plan, connection: apsw.Connection, release: Callable[[SqliteScan, apsw.Connection], None],
-        clock: Clock, seconds_max: float, grows: Callable[[SqliteScan], None],
-    ) -> None:  # fmt: skip
-        self.columns = plan.columns
+    def __init__(self, plan: Plan, connection: apsw.Connection, clock: Clock) -> None:
+        self.has_ended = False
         self._plan = plan
-        self._connection: apsw.Connection | None = connection
-        self._release = release
+        self._connection = connection
         self._clock = clock
-        self._deadline = clock() + seconds_max
-        self._grows = grows
-        self._slices = 0
-        self._why = f"the scan took longer than {seconds_max:g} s; read it in pages, with limit and after"
-        self._path = connection.filename
-        connection.execute("BEGIN")
-        connection.execute("SELECT 1 FROM _progress").fetchall()  # the read transaction begins with the first read
-        self._walk = self._limited()
+        self._left = self._limited()
 
-    @property
-    def too_old(self) -> bool:
-        return self._clock() > self._deadline
-
-    def __iter__(self) -> Iterator[list[tuple[Value, ...]]]:
-        try:
-            while (rows := self._slice()) is not None:
-                yield rows
-        finally:
-            self.close()
-
-    def _slice(self) -> list[tuple[Value, ...]] | None:
-        """None at the end."""
-        if self._connection is None or self.too_old:
-            raise ScanTimedOut(self._why)
-        try:
-            rows = self._fill()
-        except apsw.Error as error:
-            raise as_fatal(self._path, error) from error
-        self._slices += 1
-        if self._slices == 2 and rows is not None:
-            self._grows(self)
-        return rows
-
-    def _fill(self) -> list[tuple[Value, ...]] | None:
+    def take(self, seconds: float) -> list[tuple[Value, ...]]:
+        """What can be read in about so long; has_ended says whether there is more. Raises apsw.Error."""
         rows: list[RawRow] = []
-        clock, end = self._clock, self._clock() + SLICE_SECONDS
-        for chunk in self._walk:
+        clock, end = self._clock, self._clock() + seconds
+        for chunk in self._left:
             rows += chunk
             if len(rows) >= SLICE_ROWS or clock() >= end:
                 return _loaded(rows)
-        return _loaded(rows) or None
+        self.has_ended = True
+        return _loaded(rows)
+
+    def close(self) -> None:
+        """Its statements let go of the connection."""
+        self._left = iter(())
 
     def _limited(self) -> Iterator[list[RawRow]]:
         """Rows of the answer, some at a time; none where time may have passed without one."""
@@ -181,7 +156,6 @@ class SqliteScan:
         names = ["row_id", *[quoted(name) for name in plan.columns[1:-1]], "_version"]
         if plan.matches is not None:
             names.append(quoted(plan.searched))
-        assert self._connection is not None
         return self._connection.execute(f"SELECT {', '.join(names)} FROM {table_name(plan.table)} WHERE {where} {tail}", arguments)
 
     def _chunks(self, rows: Iterator[RawRow]) -> Iterator[list[RawRow]]:
@@ -204,14 +178,14 @@ class SqliteScan:
 
     def _equal(self, variant: Stored) -> Iterator[RawRow]:
         """The rows that SQLite calls equal, page by page: never more than a page is read ahead."""
-        after = self._after
+        after, size = self._after, EQ_PAGE_ROWS_FIRST
         while True:
             where = f"{quoted(self._plan.searched)} IS ? AND row_id > ?"
-            page = list(self._select(where, (variant, after), f"ORDER BY row_id LIMIT {EQ_PAGE_ROWS}"))
+            page = list(self._select(where, (variant, after), f"ORDER BY row_id LIMIT {size}"))
             yield from page
-            if len(page) < EQ_PAGE_ROWS:
+            if len(page) < size:
                 return
-            after = str(page[-1][0])
+            after, size = str(page[-1][0]), EQ_PAGE_ROWS
 
     def _by_windows(self) -> Iterator[list[RawRow]]:
         plan = self._plan
@@ -233,10 +207,59 @@ class SqliteScan:
 
     def _window_end(self, after: str, rows: int) -> str | None:
         """The row_id that ends a window of so many rows; None when the table ends before."""
-        assert self._connection is not None
         sql = f"SELECT row_id FROM {table_name(self._plan.table)} WHERE row_id > ? ORDER BY row_id LIMIT 1 OFFSET ?"
         found = self._connection.execute(sql, (after, rows - 1)).fetchone()
         return None if found is None else str(found[0])
+
+
+class SqliteScan:
+    """`storage.Scan`. `release` gives the connection back; it is called exactly once.
+
+    `grows` is told when the result is longer than one slice, and may raise Busy.
+    """
+
+    def __init__(
+        self, plan: Plan, connection: apsw.Connection, release: Callable[[SqliteScan, apsw.Connection], None],
+        clock: Clock, seconds_max: float, grows: Callable[[SqliteScan], None],
+    ) -> None:  # fmt: skip
+        self.columns = plan.columns
+        self._connection: apsw.Connection | None = connection
+        self._release = release
+        self._clock = clock
+        self._deadline = clock() + seconds_max
+        self._grows = grows
+        self._slices = 0
+        self._why = f"the scan took longer than {seconds_max:g} s; read it in pages, with limit and after"
+        self._path = connection.filename
+        connection.execute("BEGIN")
+        connection.execute("SELECT 1 FROM _progress").fetchall()  # the read transaction begins with the first read
+        self._walk = Walk(plan, connection, clock)
+
+    @property
+    def too_old(self) -> bool:
+        return self._clock() > self._deadline
+
+    def __iter__(self) -> Iterator[list[tuple[Value, ...]]]:
+        try:
+            while (rows := self._slice()) is not None:
+                yield rows
+        finally:
+            self.close()
+
+    def _slice(self) -> list[tuple[Value, ...]] | None:
+        """None at the end."""
+        if self._connection is None or self.too_old:
+            raise ScanTimedOut(self._why)
+        try:
+            rows = self._walk.take(SLICE_SECONDS)
+        except apsw.Error as error:
+            raise as_fatal(self._path, error) from error
+        if not rows and self._walk.has_ended:
+            return None
+        self._slices += 1
+        if self._slices == 2:
+            self._grows(self)
+        return rows
 
     def end(self, why: str) -> None:
         """Before its time: whoever reads on is told why."""
@@ -246,8 +269,35 @@ class SqliteScan:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._walk = iter(())
+            self._walk.close()
             self._release(self, connection)
+
+
+class Found:
+    """`storage.Scan`, of an answer that is there as a whole."""
+
+    def __init__(self, columns: tuple[str, ...], rows: list[tuple[Value, ...]]) -> None:
+        self.columns = columns
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[list[tuple[Value, ...]]]:
+        if self._rows:
+            yield self._rows
+
+    def close(self) -> None:
+        pass
+
+
+def found_at_once(plan: Plan, connection: apsw.Connection, clock: Clock) -> Found | None:
+    """The answer of a search that an index answers with few rows, without a transaction of its own; None where it needs a scan.
+
+    Raises apsw.Error.
+    """
+    if not plan.is_narrow:
+        return None
+    walk = Walk(plan, connection, clock)
+    rows = walk.take(AT_ONCE_SECONDS)
+    return Found(plan.columns, rows) if walk.has_ended else None
 
 
 def _loaded(rows: list[RawRow]) -> list[tuple[Value, ...]]:

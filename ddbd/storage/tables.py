@@ -1,8 +1,9 @@
 """The tables on disk: the state machine over SQLite, and who may read it how.
 
-The writer's connection also serves point reads: its page cache is the warm one (another connection's is emptied by each commit). Scans
-have connections of their own, so that their read transactions do not hold the writer. After the first failure everything is refused:
-SQLite would go on as if nothing had happened, and a commit that failed may be there again after a restart.
+The writer's connection also serves point reads and short searches: its page cache is the warm one (another connection's is emptied by
+each commit), and it sees what is not committed yet. Scans have connections of their own, so that their read transactions do not hold the
+writer. After the first failure everything is refused: SQLite would go on as if nothing had happened, and a commit that failed may be there
+again after a restart.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from ddbd.commands import Applied, Column, Value
 from ddbd.config import Limits
 from ddbd.errors import Busy, Fatal, NotReady, StorageFailed
 from ddbd.raft.types import Entry, Membership, SnapshotMeta
-from ddbd.storage import Copy, Query, SnapshotFile, TableInfo, Tell, nobody
+from ddbd.storage import Copy, Query, Scan, SnapshotFile, TableInfo, Tell, nobody
 from ddbd.storage.copies import Copies
 from ddbd.storage.machine import HASH_FORMAT, Machine
 from ddbd.storage.maintenance import Checkpoints, make_snapshot
-from ddbd.storage.scan import Plan, SqliteScan, check_limit
+from ddbd.storage.scan import Plan, SqliteScan, check_limit, found_at_once
 from ddbd.storage.seal import WalSeal
 from ddbd.storage.sqlite import as_fatal, read_connection
 from ddbd.storage.sqlite_backend import SqliteBackend
@@ -168,11 +169,20 @@ class SqliteTables:
             raise self._failed from error
         return found.columns, None if row is None else load_row(row)
 
-    def scan(self, query: Query) -> SqliteScan:
+    def scan(self, query: Query) -> Scan:
         """See `storage.Tables`."""
-        self.settle()
+        self._check_sound()
         check_limit(query)
         plan = Plan(self._machine.catalogue.table(query.db, query.table), query)
+        try:
+            found = found_at_once(plan, self._backend.connection, self._clock)
+        except apsw.Error as error:
+            self._failed = as_fatal(self.path, error)
+            raise self._failed from error
+        return found if found is not None else self._scanned(plan)
+
+    def _scanned(self, plan: Plan) -> SqliteScan:
+        self.settle()
         connection = self._idle.pop() if self._idle else read_connection(self.path)
         scan: SqliteScan = self._guarded(
             lambda: SqliteScan(plan, connection, self._release, self._clock, self._limits.scan_seconds, self._scan_grows)
