@@ -23,10 +23,12 @@ GC_THRESHOLDS = (50_000, 20, 20)
 def makeService(options: Options) -> IService:
     """See `tap.makeService`."""
     gc.disable()
-    from ddbd import tap
+    try:
+        from ddbd import tap
 
-    calm_collector()
-    gc.enable()
+        calm_collector()
+    finally:
+        gc.enable()
     return tap.makeService(options)
 
 

@@ -17,11 +17,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
 
 import ddbd
+from ddbd import start
 from ddbd.config import Config, load_config
 from ddbd.errors import ConfigError
 from ddbd.listen import bind
 from ddbd.options import Options, choose_node
-from ddbd.start import calm_collector
 from ddbd.storage.directory import FORMAT, DirectoryLock, Identity, write_identity
 from ddbd.tap import Daemon, makeService
 from ddbd.web.canonical import decode
@@ -258,7 +258,7 @@ def test_a_node_that_waits_for_the_others_ends_and_leaves_its_directory(config: 
 def calm() -> Iterator[None]:
     thresholds = gc.get_threshold()
     gc.collect()
-    calm_collector()
+    start.calm_collector()
     yield
     gc.unfreeze()
     gc.set_threshold(*thresholds)
@@ -272,3 +272,16 @@ def test_a_value_of_many_lists_is_read_without_looking_for_rubbish_among_them() 
     young, *old = [after["collections"] - each["collections"] for after, each in zip(gc.get_stats(), before, strict=True)]
     assert young <= 15
     assert sum(old) <= 2
+
+
+@pytest.mark.usefixtures("calm")
+def test_whatever_comes_of_a_start_the_collector_is_at_work_and_calm(tmp_path: Path) -> None:
+    gc.set_threshold(700, 10, 10)
+    gc.disable()
+    try:
+        with pytest.raises(SystemExit):
+            start.makeService(options("--config", str(tmp_path / "none.json")))
+        assert gc.isenabled()
+        assert gc.get_threshold() == start.GC_THRESHOLDS
+    finally:
+        gc.enable()

@@ -38,7 +38,7 @@ CHUNK_SECONDS = 0.0002  # after a chunk that took longer, rows are read one by o
 WINDOW_SECONDS = 0.001
 WINDOW_ROWS_FIRST = 256
 WINDOW_ROWS_MAX = 16_384
-EQ_PAGE_ROWS_FIRST = 32  # most searches by an index find fewer
+EQ_PAGE_ROWS_FIRST = 8  # most searches by an index find fewer; they may have a megabyte each
 EQ_PAGE_ROWS = 500
 
 Clock = Callable[[], float]
@@ -74,11 +74,6 @@ class Plan:
         place = self.search_position
         return self.query.op == "eq" and place is not None and self.table.columns[place].index
 
-    @property
-    def is_narrow(self) -> bool:
-        """Whether most likely few rows are looked at."""
-        return self.query.row_id is not None or self.indexed_eq
-
 
 def _wanted(table: Table, names: tuple[str, ...]) -> list[str]:
     """In the order asked for, spelled as created; row_id and _version come anyway."""
@@ -98,7 +93,7 @@ def check_limit(query: Query) -> None:
 
 
 class Walk:
-    """The rows of a plan over one connection, some at a time."""
+    """The rows of a plan over one connection, some at a time. Close it: what is left of it refers to it, and holds what was read."""
 
     def __init__(self, plan: Plan, connection: apsw.Connection, clock: Clock) -> None:
         self.has_ended = False
@@ -185,7 +180,7 @@ class Walk:
             yield from page
             if len(page) < size:
                 return
-            after, size = str(page[-1][0]), EQ_PAGE_ROWS
+            after, size = str(page[-1][0]), min(4 * size, EQ_PAGE_ROWS)
 
     def _by_windows(self) -> Iterator[list[RawRow]]:
         plan = self._plan
@@ -293,10 +288,13 @@ def found_at_once(plan: Plan, connection: apsw.Connection, clock: Clock) -> Foun
 
     Raises apsw.Error.
     """
-    if not plan.is_narrow:
+    if not plan.indexed_eq:
         return None
     walk = Walk(plan, connection, clock)
-    rows = walk.take(AT_ONCE_SECONDS)
+    try:
+        rows = walk.take(AT_ONCE_SECONDS)
+    finally:
+        walk.close()  # else what it has read stays until the collector of rubbish comes
     return Found(plan.columns, rows) if walk.has_ended else None
 
 

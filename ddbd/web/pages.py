@@ -113,7 +113,7 @@ class _Page(Resource):
 
     def render_GET(self, request: Any) -> bytes:
         file = self._file
-        is_packed = file.packed is not None and takes_gzip(request)
+        is_packed = takes_gzip(request) and file.packed is not None
         etag = b'"%s%s"' % (file.digest, b"-gz" if is_packed else b"")
         for name, value in (*FIELDS, (b"ETag", etag), (b"Cache-Control", b"no-cache"), (b"Vary", b"Accept-Encoding")):
             request.setHeader(name, value)

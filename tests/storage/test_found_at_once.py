@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from storage_kit import Client, entry, fired
 from test_answered_early import seen_elsewhere
@@ -14,7 +18,7 @@ from test_tables_disk import opened
 from ddbd.commands import AnyCommand, Column, CreateTable, Delete, InitDatabase, Insert, encode_proposal
 from ddbd.errors import Corrupt, StorageFailed
 from ddbd.storage import Query
-from ddbd.storage.scan import EQ_PAGE_ROWS, EQ_PAGE_ROWS_FIRST, SqliteScan
+from ddbd.storage.scan import EQ_PAGE_ROWS, EQ_PAGE_ROWS_FIRST, SqliteScan, Walk
 from ddbd.storage.tables import SqliteTables
 
 RED = Query(None, "t", column="colour", value="red")
@@ -62,7 +66,9 @@ def test_a_short_answer_holds_what_is_not_committed_and_commits_nothing(tables: 
     assert seen_elsewhere(tables) == 0
 
 
-@pytest.mark.parametrize("count", [0, 1, EQ_PAGE_ROWS_FIRST - 1, EQ_PAGE_ROWS_FIRST, EQ_PAGE_ROWS_FIRST + 1, 3 * EQ_PAGE_ROWS + 7])
+@pytest.mark.parametrize(
+    "count", [0, 1, EQ_PAGE_ROWS_FIRST - 1, EQ_PAGE_ROWS_FIRST, EQ_PAGE_ROWS_FIRST + 1, 5 * EQ_PAGE_ROWS_FIRST, 3 * EQ_PAGE_ROWS + 7]
+)
 def test_however_many_rows_there_are_the_answer_is_all_of_them_in_order(tables: SqliteTables, count: int) -> None:
     add(tables, 5, "blue")
     if count:
@@ -84,14 +90,7 @@ def test_what_looks_at_many_rows_has_a_transaction_of_its_own(tables: SqliteTabl
 
 
 def test_an_answer_that_takes_its_time_is_begun_anew_with_a_transaction_of_its_own(tmp_path: Path) -> None:
-    now = 0.0
-
-    def clock() -> float:
-        nonlocal now
-        now += 0.0003
-        return now
-
-    tables = with_table(tmp_path, clock=clock)
+    tables = with_table(tmp_path, clock=partial(next, itertools.count(step=0.0003)))
     client = add(tables, 40)
     scan = tables.scan(RED)
     assert isinstance(scan, SqliteScan)
@@ -101,11 +100,19 @@ def test_an_answer_that_takes_its_time_is_begun_anew_with_a_transaction_of_its_o
     tables.close()
 
 
-def test_the_row_of_an_id_is_found_at_once(tables: SqliteTables) -> None:
-    add(tables, 3)
-    assert ids(tables, Query(None, "t", row_id="000001")) == ["000001"]
-    assert ids(tables, Query(None, "t", row_id="none")) == []
-    assert seen_elsewhere(tables) == 0
+def test_an_answer_that_is_begun_anew_leaves_nothing_of_the_first_try(tmp_path: Path) -> None:
+    """Rows of a megabyte each would wait for the collector of rubbish: a hundred such searches, and the memory is full."""
+    tables = with_table(tmp_path, clock=partial(next, itertools.count(step=0.0003)))
+    add(tables, 40)
+    gc.collect()
+    gc.disable()
+    try:
+        tables.scan(RED).close()
+        assert [each for each in gc.get_objects() if type(each) is Walk] == []
+    finally:
+        gc.enable()
+    assert tables._backend.connection.txn_state("main") == apsw.SQLITE_TXN_NONE
+    tables.close()
 
 
 def test_a_page_that_rotted_stops_the_tables_at_a_short_search_too(tmp_path: Path) -> None:
