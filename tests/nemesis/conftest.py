@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    is_round = collection_path.name in ("test_rounds.py", "test_broken.py", "test_others.py")
+    is_round = collection_path.name in ("test_rounds.py", "test_broken.py", "test_others.py", "test_slow_disks.py")
     is_asked = config.getoption("--rounds", None) is not None or config.getoption("--seed", None) is not None
     return True if is_round and not is_asked else None
 

@@ -62,7 +62,12 @@ def test_a_short_answer_holds_what_is_not_committed_and_commits_nothing(tables: 
     client = add(tables, 3)
     assert ids(tables, RED) == ["000000", "000001", "000002"]
     run(tables, client, Delete(None, "t", "000001"))
-    assert ids(tables, RED) == ["000000", "000002"]
+    scan = tables.scan(RED)
+    assert [row[0] for rows in scan for row in rows] == ["000000", "000002"]
+    for _ in range(2):
+        scan.close()
+    run(tables, client, Delete(None, "t", "000002"))
+    assert ids(tables, RED) == ["000000"]
     assert seen_elsewhere(tables) == 0
 
 
