@@ -10,6 +10,8 @@ A scan has a connection of its own from a pool and one read transaction, so all 
   a millisecond, however few rows match.
 
 For orderings an index would give value order and need a sort of all matches; the windows keep memory flat instead.
+
+A search that an index answers with few rows needs none of this: `found_at_once`.
 """
 
 from __future__ import annotations
