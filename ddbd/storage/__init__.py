@@ -161,7 +161,7 @@ class Tables(Protocol):
         """Applies applied_index+1 ... in order. One Applied for each COMMAND entry, none for the others. `tell` gets them at once.
 
         The transaction stays open for further entries until `settle`: the log has them all. Whoever reads these tables meanwhile sees
-        them: `row` and `point` as they are, all else has them committed first.
+        them: `row`, `point` and a search that an index answers with few rows as they are, all else has them committed first.
         """
 
     def settle(self) -> None:

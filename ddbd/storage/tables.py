@@ -176,7 +176,7 @@ class SqliteTables:
         plan = Plan(self._machine.catalogue.table(query.db, query.table), query)
         try:
             found = found_at_once(plan, self._backend.connection, self._clock)
-        except apsw.Error as error:
+        except apsw.Error as error:  # not `_guarded`: text that cannot be UTF-8 is no failure of these tables
             self._failed = as_fatal(self.path, error)
             raise self._failed from error
         return found if found is not None else self._scanned(plan)

@@ -13,8 +13,9 @@ from nemesis_history import OK
 from nemesis_plan import Step
 from nemesis_round import play
 
+from ddbd.config import Timing
+
 SYNC_SECONDS = 0.05
-HEARTBEAT_MS = 100.0  # as configured
 
 
 class SlowDisks(Fault):
@@ -47,4 +48,4 @@ def test_while_every_fsync_takes_50_ms_heartbeats_are_on_time_and_nobody_stands_
     assert terms(fault.before) == terms(fault.after)
     assert sum(each.is_write and each.outcome == OK for each in played.operations) > 100, report
     turns = {host: status["node"]["reactor"] for host, status in fault.after.items()}
-    assert all(told["turn_wall_ms_p99"] < HEARTBEAT_MS / 2 for told in turns.values()), turns
+    assert all(told["turn_wall_ms_p99"] < Timing().heartbeat_ms / 2 for told in turns.values()), turns
